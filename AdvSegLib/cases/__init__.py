@@ -1,0 +1,1 @@
+"""Where images come from: folders of published data sets, and phantoms drawn from a seed."""
