@@ -1,0 +1,121 @@
+"""How far an attack may go. The engine holds every attack to it; no attack enforces its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from AdvSegLib.errors import BadRequest
+
+Norm = Literal["linf", "l2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """A ball around the clean image, cut by the valid range.
+
+    ``epsilon`` is in units of ``scale``, the number of source intensity units that count as one: the channel's clean
+    range, so that 0.05 is 5 % of it, or 1 where images already are in a unit scale. ``scale`` (float64, so that it is
+    exact), ``low`` and ``high`` are ``(N or 1, C or 1, 1, …)`` in source units. Norm ``linf`` bounds the largest
+    change, ``l2`` the Euclidean norm of the whole change of a sample, channels together, after dividing by ``scale``.
+    """
+
+    norm: Norm
+    epsilon: float
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse what bounds nothing."""
+        if self.norm not in ("linf", "l2"):
+            raise BadRequest(f"unknown norm '{self.norm}'; known: linf, l2")
+        if not 0 <= self.epsilon < float("inf"):
+            raise BadRequest(f"epsilon must be a finite number >= 0, not {self.epsilon}")
+
+    @classmethod
+    def of_range(cls, x: Tensor, epsilon: float, norm: Norm = "linf") -> Budget:
+        """Return a budget of a fraction ``epsilon`` of each sample's and channel's clean range, valid within it."""
+        flat = x.flatten(2)
+        shape = (*x.shape[:2], *([1] * (x.ndim - 2)))
+        low, high = flat.amin(2).view(shape), flat.amax(2).view(shape)
+        return cls(norm, epsilon, high.double() - low.double(), low, high)
+
+    @classmethod
+    def fixed(cls, epsilon: float, norm: Norm = "linf", *, low: float = 0.0, high: float = 1.0) -> Budget:
+        """Return a budget in the images' own unit, valid in ``[low, high]`` for every channel."""
+        one = torch.ones(1, 1, dtype=torch.float64)
+        return cls(norm, epsilon, one, one * low, one * high)
+
+    def like(self, x: Tensor) -> Budget:
+        """Return this budget on ``x``'s device, low and high in its dtype, broadcastable against it."""
+
+        def fit(t: Tensor) -> Tensor:
+            return t.to(x.device).reshape(*t.shape[:2], *([1] * (x.ndim - 2)))
+
+        return Budget(self.norm, self.epsilon, fit(self.scale), fit(self.low).to(x), fit(self.high).to(x))
+
+    def bounds(self, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the lowest and highest allowed intensities ``(N, C, *spatial)``: eps-ball (``linf``) cut by the box.
+
+        They are computed in float64 and rounded inwards, so that no rounding exceeds the budget.
+        """
+        if bool((clean < self.low).any()) or bool((clean > self.high).any()):
+            raise BadRequest("the clean image leaves the budget's valid range; widen the range to hold it")
+        low, high = self.low.expand_as(clean), self.high.expand_as(clean)
+        if self.norm == "l2":
+            return low, high
+        exact, radius = clean.double(), self.epsilon * self.scale
+        return torch.maximum(_inward(exact - radius, clean, up=True), low), torch.minimum(
+            _inward(exact + radius, clean, up=False), high
+        )
+
+    def project(self, x: Tensor, clean: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+        """Bring ``x`` back into the budget: the ball first, then the valid range."""
+        if self.norm == "l2":
+            change = (x - clean) / self.divisor(x)
+            length = _length(change)
+            x = clean + change * (self.epsilon / length.clamp_min(1e-12)).clamp_max(1.0) * self.unit(x)
+        return torch.minimum(torch.maximum(x, bounds[0]), bounds[1])
+
+    def tighten(self, x: Tensor, clean: Tensor) -> Tensor:
+        """Shrink an L2 change that rounding left a hair over the radius; ``linf`` is exact by its bounds."""
+        if self.norm == "linf":
+            return x
+        length = _length((x.double() - clean.double()) / self.divisor(x.double()))
+        shrink = torch.where(length > self.epsilon, self.epsilon * (1 - 1e-6) / length.clamp_min(1e-12), 1.0)
+        return torch.where(length > self.epsilon, clean + (x - clean) * shrink.to(x), x)
+
+    def unit(self, x: Tensor) -> Tensor:
+        """Return ``scale`` in ``x``'s dtype: source intensities of one unit of the budget."""
+        return self.scale.to(x.dtype)
+
+    def divisor(self, x: Tensor) -> Tensor:
+        """Return :meth:`unit`, with 1 for constant channels, which no fraction of their range can move."""
+        unit = self.unit(x)
+        return torch.where(unit > 0, unit, torch.ones_like(unit))
+
+    def distances(self, x: Tensor, clean: Tensor) -> dict[str, Tensor]:
+        """Return per sample ``(N,)``: ``linf``, ``l2``, ``mse`` of the change in units of ``scale``."""
+        change = ((x - clean) / self.divisor(x)).flatten(1)
+        square = change.square().sum(1)
+        return {"linf": change.abs().amax(1), "l2": square.sqrt(), "mse": square / change.shape[1]}
+
+
+def _length(change: Tensor) -> Tensor:
+    """Euclidean norm of each sample, shaped to broadcast against it."""
+    length: Tensor = torch.linalg.vector_norm(change.flatten(1), dim=1)
+    return length.view(-1, *([1] * (change.ndim - 1)))
+
+
+def _inward(exact: Tensor, like: Tensor, *, up: bool) -> Tensor:
+    """Round float64 ``exact`` to ``like``'s dtype, towards higher values where ``up``, else towards lower ones."""
+    rounded = exact.to(like.dtype)
+    outside = rounded.double() < exact if up else rounded.double() > exact
+    if not bool(outside.any()):
+        return rounded
+    limit = torch.full_like(rounded, float("inf") if up else float("-inf"))
+    return torch.where(outside, torch.nextafter(rounded, limit), rounded)

@@ -1,0 +1,1 @@
+"""What is measured: overlap of label maps, and how visible a change of intensities is."""

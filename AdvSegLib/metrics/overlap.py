@@ -1,0 +1,99 @@
+"""Overlap of label maps: Dice, IoU, pixel accuracy, volumes.
+
+One policy for absent labels: a label that neither map holds has no overlap (None in reports) and is left out of
+means; a label that only one of them holds scores 0. The mean over no label is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from AdvSegLib.errors import BadRequest
+from AdvSegLib.labels import LabelScheme
+
+Labels = NDArray[np.integer[Any]]
+
+
+def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
+    """Return ``2 |A and B| / (|A| + |B|)`` of two masks; None where both are empty.
+
+    >>> dice(np.array([True, True]), np.array([True, False]))
+    0.6666666666666666
+    """
+    total = int(a.sum()) + int(b.sum())
+    return 2.0 * int((a & b).sum()) / total if total else None
+
+
+def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float | None:
+    """Return ``|A and B| / |A or B|`` of two masks; None where both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else None
+
+
+def pixel_accuracy(a: Labels, b: Labels) -> float:
+    """Return the share of voxels where both maps agree, background included (paper 002's PA)."""
+    return float((a == b).mean())
+
+
+def paper_iou(a: Labels, b: Labels) -> float | None:
+    """Return paper 002's IoU: voxels that agree and are not both background, over voxels where either is foreground.
+
+    On one label it is the usual IoU; on several it weighs labels by their size instead of averaging over them.
+    """
+    either = (a != 0) | (b != 0)
+    return float(((a == b) & either).sum() / either.sum()) if either.any() else None
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what is not None; None where nothing is."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
+
+
+def compare(reference: Labels, prediction: Labels, scheme: LabelScheme) -> dict[str, Any]:
+    """Return Dice and IoU per label, per region and as means over labels, pixel accuracy and paper 002's IoU."""
+    if reference.shape != prediction.shape:
+        raise BadRequest(f"label maps of shapes {reference.shape} and {prediction.shape} cannot be compared")
+    result: dict[str, Any] = {}
+    for name, measure in (("dice", dice), ("iou", iou)):
+        scores = {item.name: measure(reference == item.value, prediction == item.value) for item in scheme.labels}
+        result[name] = {**scores, "mean": mean(list(scores.values()))}
+        result[f"{name}_regions"] = {
+            region.name: measure(np.isin(reference, region.values), np.isin(prediction, region.values))
+            for region in scheme.regions
+        }
+    return {
+        **result,
+        "pixel_accuracy": pixel_accuracy(reference, prediction),
+        "paper_iou": paper_iou(reference, prediction),
+    }
+
+
+def volumes_ml(labels: Labels, scheme: LabelScheme, voxel_ml: float) -> dict[str, float]:
+    """Return the volume of each label and region in millilitres."""
+    single = {item.name: int((labels == item.value).sum()) * voxel_ml for item in scheme.labels}
+    union = {item.name: int(np.isin(labels, item.values).sum()) * voxel_ml for item in scheme.regions}
+    return {**single, **union}
+
+
+def mean_dice_of_codes(prediction: Tensor, reference: Tensor, values: Sequence[int]) -> Tensor:
+    """Return mean Dice over ``values`` of each sample ``(N,)`` on the tensors' device, absent labels left out.
+
+    The same policy as :func:`compare`; 1 where no label is present in either.
+    """
+    shared, total = [], []
+    for value in values:
+        a, b = (prediction == value).flatten(1), (reference == value).flatten(1)
+        shared.append((a & b).sum(1))
+        total.append(a.sum(1) + b.sum(1))
+    both, size = torch.stack(shared, 1).double(), torch.stack(total, 1).double()
+    present = size > 0
+    scores = torch.where(present, 2 * both / size.clamp_min(1), 0.0)
+    count = present.sum(1)
+    return torch.where(count > 0, scores.sum(1) / count.clamp_min(1), 1.0)

@@ -1,0 +1,1 @@
+"""The model under attack, differentiable from the image the reader sees to the logits; its files and catalogue."""
