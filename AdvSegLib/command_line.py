@@ -1,0 +1,326 @@
+"""The commands of ``advseg`` and their options. Light: each command loads what it needs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from AdvSegLib import __version__
+from AdvSegLib.errors import BadRequest
+
+INFO_SCHEMA = "advseg.info/1"
+SEGMENT_SCHEMA = "advseg.segment/1"
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of all commands."""
+    parser = ArgumentParser(prog="advseg", description="How a segmentation network is fooled by noise nobody sees.")
+    parser.add_argument("--version", action="version", version=f"advseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _demo_options(commands.add_parser("demo", help="segment, attack and compare a synthetic brain scan"))
+    _segment_options(commands.add_parser("segment", help="segment a scan"))
+    _attack_options(commands.add_parser("attack", help="attack a model on a scan and report what changed"))
+    _run_options(commands.add_parser("run", help="run a job from its JSON file"))
+    _train_options(commands.add_parser("train", help="train a model from a recipe"))
+    _cases_options(commands.add_parser("cases", help="list or write cases of a data set or phantom"))
+    _info_options(commands.add_parser("info", help="list models, attacks, case sources, recipes"))
+    return parser
+
+
+def _demo_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, help="run folder (default: demo-run, numbered where it exists)")
+    parser.add_argument("--seed", type=int, default=DEMO_SEED, help="which phantom (default: %(default)s)")
+    _device_option(parser)
+
+
+def _device_option(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
+
+
+def _scan_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="a shipped model's name, or a bundle's folder")
+    parser.add_argument("--image", required=True, nargs="+", metavar="F", help="one file a channel, or one of all")
+    parser.add_argument("--truth", metavar="F", help="label map to measure against")
+    parser.add_argument("--relabel", nargs="+", default=[], metavar="OLD=NEW", help="label values of F to the model's")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
+    _device_option(parser)
+
+
+def _segment_options(parser: ArgumentParser) -> None:
+    _scan_options(parser)
+
+
+def _attack_options(parser: ArgumentParser) -> None:
+    _scan_options(parser)
+    parser.add_argument("--attack", required=True, metavar="NAME", help="see advseg info")
+    parser.add_argument("--epsilon", type=float, default=0.05,
+                        help="budget as a fraction of each channel's clean range (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--norm", default="linf", choices=("linf", "l2"),
+                        help="linf, or l2: epsilon is then the Euclidean norm of change / range")  # fmt: skip
+    parser.add_argument("--steps", type=int, help="steps of an iterative attack (default: the paper's)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the attack")
+    parser.add_argument("--target", metavar="F", help="label map to approach")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
+    parser.add_argument("--statistics", default="recomputed", choices=("recomputed", "frozen"),
+                        help="intensity statistics the attack sees: of each image, or of the clean one")  # fmt: skip
+    parser.add_argument("--resolution", default="native", choices=("native", "network"),
+                        help="craft on the scan's own grid, or on the network's")  # fmt: skip
+
+
+def _run_options(parser: ArgumentParser) -> None:
+    parser.add_argument("job", type=Path, help="job.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
+
+
+def _train_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a YAML file")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write, new or empty")
+    parser.add_argument("--iterations", type=int, help="override the recipe's number of iterations")
+    _device_option(parser)
+
+
+def _cases_options(parser: ArgumentParser) -> None:
+    parser.add_argument("source", help="see advseg info")
+    parser.add_argument("path", nargs="?", type=Path, help="folder or file of the data set (phantoms need none)")
+    parser.add_argument("--count", type=int, default=4, help="phantoms to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="first phantom's seed (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="phantom's side in voxels")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
+    parser.add_argument("--json", action="store_true", help="list as JSON")
+
+
+def _info_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+DEMO_SEED = 900_003
+DEMO_STEPS = 10
+
+
+def demo(options: Namespace) -> None:
+    """Draw a brain phantom the model never saw, attack it, print what happened."""
+    import tempfile
+
+    from AdvSegLib.cases.brain_phantom import brain_cases
+    from AdvSegLib.jobs import Job
+
+    with tempfile.TemporaryDirectory(prefix="advseg-demo-") as folder:
+        (case,) = brain_cases(1, options.seed, 96)
+        *channels, truth = case.write(Path(folder))
+        job = Job("brain", tuple(map(str, channels)), "pgd", truth=str(truth), parameters={"steps": DEMO_STEPS},
+                  device=options.device)  # fmt: skip
+        _run(job, options.out or _fresh(Path("demo-run")))
+
+
+def attack(options: Namespace) -> None:
+    """Run an attack from the command line's options."""
+    from AdvSegLib.jobs import Job
+
+    parameters = {name: _value(text) for name, text in _pairs(options.set, "--set")}
+    if options.steps is not None:
+        parameters["steps"] = options.steps
+    _run(
+        Job(
+            options.model, tuple(options.image), options.attack, truth=options.truth, target=options.target,
+            epsilon=options.epsilon, norm=options.norm, parameters=parameters, relabel=_relabel(options),
+            seed=options.seed, device=options.device, statistics=options.statistics, resolution=options.resolution,
+        ),
+        options.out,
+    )  # fmt: skip
+
+
+def run(options: Namespace) -> None:
+    """Run a job file."""
+    from AdvSegLib.jobs import Job
+
+    try:
+        data = json.loads(options.job.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{options.job}: not readable as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise BadRequest(f"{options.job}: a job is a JSON object")
+    _run(Job.from_dict(data), options.out)
+
+
+def segment(options: Namespace) -> None:
+    """Segment a scan into ``labels.nii.gz`` and ``segment.json``."""
+    from AdvSegLib.jobs import Job, load_inputs
+    from AdvSegLib.metrics.overlap import compare, volumes_ml
+    from AdvSegLib.provenance import versions
+    from AdvSegLib.runs import staged_folder
+    from AdvSegLib.segmenters.bundle import write_json
+
+    job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=_relabel(options),
+              device=options.device)  # fmt: skip
+    segmenter, image, truth, _ = load_inputs(job)
+    with staged_folder(options.out) as stage:
+        labels = segmenter.segment(image)
+        labels.write(stage / "labels.nii.gz")
+        scores = None if truth is None else compare(truth.array, labels.array, segmenter.scheme)
+        volumes = volumes_ml(labels.array, segmenter.scheme, image.grid.voxel_ml)
+        write_json(stage / "segment.json", {
+            "schema": SEGMENT_SCHEMA, "model": options.model, "image": list(options.image), "volumes_ml": volumes,
+            "truth": scores, "versions": versions(),
+        })  # fmt: skip
+    rows = [[name, f"{ml:.1f}", _number(scores["dice"].get(name) if scores else None)] for name, ml in volumes.items()]
+    _print_table(["structure", "volume ml", "Dice"], rows)
+    print(f"\n{options.out / 'labels.nii.gz'}")
+
+
+def train(options: Namespace) -> None:
+    """Train a recipe."""
+    from dataclasses import replace
+
+    from AdvSegLib.jobs import choose_device
+    from AdvSegLib.training.recipe import load_recipe
+    from AdvSegLib.training.train import train
+
+    recipe = load_recipe(options.recipe)
+    if options.iterations is not None:
+        recipe = replace(recipe, optimisation=replace(recipe.optimisation, iterations=options.iterations))
+    train(recipe, options.out, device=choose_device(options.device))
+    print(options.out)
+
+
+def cases(options: Namespace) -> None:
+    """List or write cases."""
+    from AdvSegLib.cases.registry import open_cases
+
+    phantom = options.source.startswith("phantom-")
+    extra: dict[str, Any] = {"count": options.count, "seed": options.seed} if phantom else {}
+    if phantom and options.size is not None:
+        extra["shape" if options.source == "phantom-brain" else "size"] = options.size
+    found = open_cases(options.source, options.path, **extra)
+    if options.out is not None:
+        for case in found:
+            for path in case.write(options.out):
+                print(path)
+    elif options.json:
+        listed = [{"id": case.identifier, "truth": case.read_truth is not None} for case in found]
+        print(json.dumps({"source": options.source, "cases": listed}, indent=2))
+    else:
+        for case in found:
+            print(case.identifier, "" if case.read_truth else "(no truth)")
+
+
+def info(options: Namespace) -> None:
+    """List what there is."""
+    data = describe()
+    if options.json:
+        print(json.dumps(data, indent=2))
+        return
+    for title in ("models", "attacks", "sources", "recipes"):
+        print(f"{title}:")
+        for item in data[title]:
+            print(f"  {item['name']:<16}{item.get('summary') or item.get('description', '')}")
+
+
+def describe() -> dict[str, Any]:
+    """Return models, attacks, losses, case sources and recipes as JSON data."""
+    from AdvSegLib.attacks import describe as describe_attacks
+    from AdvSegLib.attacks.base import LOSS_NAMES
+    from AdvSegLib.cases.registry import SOURCES
+    from AdvSegLib.segmenters.catalogue import shipped_models
+    from AdvSegLib.training.recipe import shipped_recipes
+
+    return {
+        "schema": INFO_SCHEMA,
+        "version": __version__,
+        "models": [model.describe() for model in shipped_models().values()],
+        "attacks": describe_attacks(),
+        "losses": list(LOSS_NAMES),
+        "sources": [{"name": source.name, "summary": source.description} for source in SOURCES],
+        "recipes": [{"name": name} for name in shipped_recipes()],
+    }
+
+
+COMMANDS: dict[str, Callable[[Namespace], None]] = {
+    "demo": demo, "segment": segment, "attack": attack, "run": run, "train": train, "cases": cases, "info": info,
+}  # fmt: skip
+
+
+def _run(job: Any, out: Path) -> None:
+    """Run a job with a progress bar and print its table and its report's path."""
+    from tqdm import tqdm
+
+    from AdvSegLib.jobs import run_job
+
+    with tqdm(desc=job.attack, unit="step", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(step: int, steps: int, record: Any) -> None:
+            numbers = record.numbers()
+            bar.total = steps
+            bar.set_postfix(loss=f"{numbers['loss']:.3f}", dice=f"{numbers['dice']:.3f}")
+            bar.update()
+
+        run_job(job, out, progress=progress)
+    print_summary(out)
+
+
+def print_summary(folder: Path) -> None:
+    """Print a run's Dice table and the path of its report."""
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    truth, fooled, agreement = metrics["clean"], metrics["adversarial"], metrics["agreement"]
+    rows = []
+    for name in agreement["dice"]:
+        before = truth["dice"][name] if truth else None
+        after = fooled["dice"][name] if fooled else None
+        volumes = [
+            f"{metrics['volumes_ml'][side][name]:.1f}" if name != "mean" else "" for side in ("clean", "adversarial")
+        ]
+        rows.append([name, _number(before), _number(after), _number(agreement["dice"][name]), *volumes])
+    _print_table(["structure", "Dice clean", "Dice attacked", "agreement", "ml clean", "ml attacked"], rows)
+    image = metrics["image"]
+    print(f"\nL-inf {_number(image['linf_percent'], 2)} % of range, PSNR {_number(image['psnr'], 1)} dB, "
+          f"SSIM {_number(image['ssim'], 4)} (worst channel, measured on the saved files)")  # fmt: skip
+    for note in metrics["warnings"]:
+        print(f"note: {note}")
+    print(f"\n{folder / 'report.html'}")
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, ["-" * width for width in widths], *rows]:
+        first, *others = (
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        )
+        print("  ".join([first, *others]))
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _relabel(options: Namespace) -> dict[str, int]:
+    pairs = _pairs(options.relabel, "--relabel")
+    try:
+        return {str(int(old)): int(new) for old, new in pairs}
+    except ValueError as error:
+        raise BadRequest(f"--relabel takes whole numbers, e.g. 3=4 ({error})") from error
+
+
+def _pairs(texts: list[str], option: str) -> list[tuple[str, str]]:
+    for text in texts:
+        if "=" not in text:
+            raise BadRequest(f"{option} takes NAME=VALUE, not '{text}'")
+    return [(text.partition("=")[0], text.partition("=")[2]) for text in texts]
+
+
+def _value(text: str) -> Any:
+    """Read a parameter's value: JSON where it is (numbers, true, null), else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _fresh(path: Path) -> Path:
+    """Return ``path``, numbered where it is taken."""
+    taken, index = path, 2
+    while taken.exists():
+        taken, index = path.with_name(f"{path.name}-{index}"), index + 1
+    return taken

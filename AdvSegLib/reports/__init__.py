@@ -1,0 +1,1 @@
+"""Reports of runs: pages that need nothing but a browser."""

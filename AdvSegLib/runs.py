@@ -1,0 +1,55 @@
+"""A run's folder: staged out of sight, then put in place whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from AdvSegLib.errors import AdvSegError, BadRequest
+
+
+@contextmanager
+def staged_folder(out: Path) -> Iterator[Path]:
+    """Give a hidden folder beside ``out`` to write into; on success it becomes ``out``, on any failure it is removed.
+
+    Raises BadRequest where ``out`` already holds something, AdvSegError where it cannot be written.
+    """
+    _refuse_occupied(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise AdvSegError(f"{out}: cannot write there ({error.strerror})") from error
+    try:
+        stage.chmod(0o755)
+        yield stage
+        _place(stage, out)
+    except OSError as error:
+        raise AdvSegError(f"{out}: cannot write ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _refuse_occupied(out: Path) -> None:
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise BadRequest(f"{out}: folder is not empty; name a new one")
+    elif out.exists() or out.is_symlink():
+        raise BadRequest(f"{out}: exists and is not a folder; name a new one")
+
+
+def _place(stage: Path, out: Path) -> None:
+    """Flush every file to disk and rename the whole folder over ``out``, which is absent or empty."""
+    for file in stage.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    _refuse_occupied(out)
+    os.replace(stage, out)

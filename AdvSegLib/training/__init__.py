@@ -1,0 +1,1 @@
+"""From phantoms to a model in the catalogue: recipes, augmentation, the loop."""
