@@ -1,3 +1,58 @@
 """Adversarial robustness of medical-image segmentation. Heavy libraries load only when something uses them."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from AdvSegLib.attacks import make_attack
+    from AdvSegLib.cases.registry import open_cases
+    from AdvSegLib.crafting import craft
+    from AdvSegLib.jobs import Job, run_job
+    from AdvSegLib.labels import LabelScheme
+    from AdvSegLib.segmenters.catalogue import load_model
+    from AdvSegLib.segmenters.segmenter import Segmenter
+    from AdvSegLib.segmenters.spec import Intensity, Spec
+    from AdvSegLib.volumes import Image, LabelMap, read_image, read_labels
+
+_HOMES = {
+    "Image": "volumes",
+    "Intensity": "segmenters.spec",
+    "Job": "jobs",
+    "LabelMap": "volumes",
+    "LabelScheme": "labels",
+    "Segmenter": "segmenters.segmenter",
+    "Spec": "segmenters.spec",
+    "craft": "crafting",
+    "load_model": "segmenters.catalogue",
+    "make_attack": "attacks",
+    "open_cases": "cases.registry",
+    "read_image": "volumes",
+    "read_labels": "volumes",
+    "run_job": "jobs",
+}
+
+__all__ = [
+    "Image",
+    "Intensity",
+    "Job",
+    "LabelMap",
+    "LabelScheme",
+    "Segmenter",
+    "Spec",
+    "craft",
+    "load_model",
+    "make_attack",
+    "open_cases",
+    "read_image",
+    "read_labels",
+    "run_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name in _HOMES:
+        return getattr(import_module(f"AdvSegLib.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'AdvSegLib' has no attribute {name!r}")

@@ -90,9 +90,16 @@ def choose_device(name: str) -> str:
 
 
 def run_job(
-    job: Job, out: Path, *, progress: Progress | None = None, cancel: Callable[[], bool] | None = None
+    job: Job,
+    out: Path,
+    *,
+    segmenter: Segmenter | None = None,
+    progress: Progress | None = None,
+    cancel: Callable[[], bool] | None = None,
 ) -> Path:
     """Run a job and return its folder ``out``, written whole or not at all.
+
+    With a ``segmenter`` of your own, ``job.model`` is only the name it goes by.
 
     Success is measured on what was saved: the adversarial image is written, read back and segmented by the unmodified
     pipeline. Raises BadRequest for a bad job, Cancelled on ``cancel()``, AdvSegError for what fails on the way.
@@ -104,7 +111,7 @@ def run_job(
     check_schema("job", job.to_dict(), "job")
     if not math.isfinite(job.epsilon):
         raise BadRequest(f"epsilon must be a finite number >= 0, not {job.epsilon}")
-    segmenter, image, truth, target = load_inputs(job)
+    segmenter, image, truth, target = load_inputs(job, segmenter)
     with staged_folder(out) as stage:
         crafted = craft(
             segmenter, image, attack, truth=truth, target=target, epsilon=job.epsilon, norm=job.norm,  # type: ignore[arg-type]
@@ -115,15 +122,17 @@ def run_job(
     return out
 
 
-def load_inputs(job: Job) -> tuple[Segmenter, Image, LabelMap | None, LabelMap | None]:
-    """Load model, image, truth and target of a job, checked against each other."""
+def load_inputs(
+    job: Job, segmenter: Segmenter | None = None
+) -> tuple[Segmenter, Image, LabelMap | None, LabelMap | None]:
+    """Load model (where none is given), image, truth and target of a job, checked against each other."""
     from AdvSegLib.volumes import read_image
 
-    folder = model_folder(job.model)
+    folder = None if segmenter is not None else model_folder(job.model)
     for path in (*job.image, *filter(None, (job.truth, job.target))):
         if not Path(path).exists():
             raise BadRequest(f"{path}: no such file or folder")
-    segmenter = load_model(folder, choose_device(job.device))
+    segmenter = segmenter or load_model(str(folder), choose_device(job.device))
     image = read_image(job.image)
     segmenter.check(image)
     if len(job.image) > 1 or image.names[0].startswith(("image", "channel")):
@@ -306,11 +315,10 @@ def _joint_l2(quality: Mapping[str, Any]) -> float:
 
 def _provenance(job: Job, segmenter: Segmenter, metrics: Mapping[str, Any], started: float) -> dict[str, Any]:
     """Return what made the run; ``key`` depends on request and inputs only, ``time`` on the machine."""
-    folder = model_folder(job.model)
     paths = [*job.image, *filter(None, (job.truth, job.target))]
     hashes = {path: hash_path(Path(path)) for path in paths}
     request = {k: v for k, v in job.to_dict().items() if k not in ("model", "image", "truth", "target", "device")}
-    weights = weights_hash(folder)
+    weights = weights_hash(segmenter.network)
     return {
         "schema": PROVENANCE_SCHEMA,
         "key": content_key(request, [weights, *hashes.values()]),

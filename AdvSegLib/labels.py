@@ -184,7 +184,7 @@ class LabelScheme:
 
         if self.activation == "softmax":
             lookup = torch.tensor((0, *self.values), device=logits.device)
-            return lookup[logits.argmax(1)]
+            return lookup[logits.max(1).indices]  # several times faster than argmax(1) on CPU
         labels = torch.zeros(logits[:, 0].shape, dtype=torch.int64, device=logits.device)
         for channel, value in enumerate(self.values):
             labels = torch.where(logits[:, channel] > 0, value, labels)

@@ -103,9 +103,14 @@ def weights_file(folder: Path) -> Path:
     raise BadRequest(f"{folder}: no weights (needs {WEIGHTS} or {TORCH_WEIGHTS})")
 
 
-def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 of a bundle's weights file."""
-    return hashlib.sha256(weights_file(folder).read_bytes()).hexdigest()
+def weights_hash(network: nn.Module) -> str:
+    """Return the SHA-256 of a network's weights, names, types and shapes included: the same from any file format."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        array = value.detach().cpu().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

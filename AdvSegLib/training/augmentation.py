@@ -53,6 +53,13 @@ def _image_only(name: str, **options: Any) -> Callable[[int], Any]:
     return build
 
 
+def _low_resolution(dims: int) -> Any:
+    from monai.transforms import RandSimulateLowResolutiond
+
+    mode = "trilinear" if dims == 3 else "bilinear"
+    return RandSimulateLowResolutiond(("image",), prob=0.2, upsample_mode=mode, zoom_range=(0.4, 1.0))
+
+
 AUGMENTATIONS: dict[str, Callable[[int], Any]] = {
     "flip-axis-0": _flip(0),
     "flip-axis-1": _flip(1),
@@ -64,7 +71,7 @@ AUGMENTATIONS: dict[str, Callable[[int], Any]] = {
     "contrast": _image_only("RandAdjustContrastd", prob=0.3, gamma=(0.65, 1.5), retain_stats=True),
     "scale": _image_only("RandScaleIntensityd", prob=0.5, factors=0.2, channel_wise=True),
     "shift": _image_only("RandShiftIntensityd", prob=0.5, offsets=0.2, channel_wise=True),
-    "low-resolution": _image_only("RandSimulateLowResolutiond", prob=0.2, zoom_range=(0.4, 1.0)),
+    "low-resolution": _low_resolution,
 }
 """Short name to a builder of the transform, given the number of spatial dims."""
 
