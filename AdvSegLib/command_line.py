@@ -158,6 +158,8 @@ def segment(options: Namespace) -> None:
               device=options.device)  # fmt: skip
     segmenter, image, truth, _ = load_inputs(job)
     with staged_folder(options.out) as stage:
+        if sys.stderr.isatty():
+            print("segmenting ...", file=sys.stderr)
         labels = segmenter.segment(image)
         labels.write(stage / "labels.nii.gz")
         scores = None if truth is None else compare(truth.array, labels.array, segmenter.scheme)
@@ -257,7 +259,7 @@ def _run(job: Any, out: Path) -> None:
             bar.set_postfix(loss=f"{numbers['loss']:.3f}", dice=f"{numbers['dice']:.3f}")
             bar.update()
 
-        run_job(job, out, progress=progress)
+        run_job(job, out, progress=progress, status=lambda stage: bar.set_description(f"{job.attack}: {stage}"))
     print_summary(out)
 
 

@@ -21,15 +21,11 @@ from AdvSegLib.segmenters.catalogue import load_model, model_folder
 if TYPE_CHECKING:
     from AdvSegLib.attacks.engine import Progress
     from AdvSegLib.crafting import Crafted
-    from AdvSegLib.labels import LabelScheme
     from AdvSegLib.segmenters.segmenter import Segmenter
     from AdvSegLib.volumes import Image, LabelMap
 
 JOB_SCHEMA = "advseg.job/1"
-METRICS_SCHEMA = "advseg.metrics/1"
 PROVENANCE_SCHEMA = "advseg.provenance/1"
-DIFFERENCE = {1: "lost", 2: "gained", 3: "changed label"}
-"""Values of ``difference.nii.gz``: foreground to background, background to foreground, one structure to another."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +92,9 @@ def run_job(
     segmenter: Segmenter | None = None,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
+    status: Callable[[str], None] = lambda stage: None,
 ) -> Path:
-    """Run a job and return its folder ``out``, written whole or not at all.
+    """Run a job and return its folder ``out``, written whole or not at all; ``status`` hears each stage begin.
 
     With a ``segmenter`` of your own, ``job.model`` is only the name it goes by.
 
@@ -111,13 +108,16 @@ def run_job(
     check_schema("job", job.to_dict(), "job")
     if not math.isfinite(job.epsilon):
         raise BadRequest(f"epsilon must be a finite number >= 0, not {job.epsilon}")
+    status("reading")
     segmenter, image, truth, target = load_inputs(job, segmenter)
     with staged_folder(out) as stage:
+        status("attacking")
         crafted = craft(
             segmenter, image, attack, truth=truth, target=target, epsilon=job.epsilon, norm=job.norm,  # type: ignore[arg-type]
             seed=job.seed, statistics=job.statistics, resolution=job.resolution,  # type: ignore[arg-type]
             progress=progress, cancel=cancel,
         )  # fmt: skip
+        status("saving and measuring")
         _write_run(stage, job, segmenter, image, truth, crafted, started)
     return out
 
@@ -163,6 +163,7 @@ def _write_run(
     stage: Path, job: Job, segmenter: Segmenter, clean: Image, truth: LabelMap | None, crafted: Crafted, started: float
 ) -> None:
     """Write every file of a run into ``stage``."""
+    from AdvSegLib.evaluation import difference_map, history_rows, measure
     from AdvSegLib.reports.content import RunContent
     from AdvSegLib.reports.run_report import write_run_report
 
@@ -176,7 +177,7 @@ def _write_run(
     ):
         labels.write(stage / f"{name}.nii.gz")
     metrics = measure(job, clean, adversarial, clean_labels, adversarial_labels, truth, crafted, segmenter.scheme)
-    history = _history(crafted, metrics)
+    history = history_rows(crafted, metrics)
     content = RunContent(
         clean, adversarial, clean_labels, adversarial_labels, difference, truth,
         crafted.goal if crafted.targeted else None, segmenter.scheme, metrics, history, job.to_dict(),
@@ -212,105 +213,6 @@ def _save_and_read_back(stage: Path, clean: Image, adversarial: Image) -> Image:
         noise = clean.with_array(again.array - clean.array, mark=MARK)
         noise.channel(index).write(stage / f"perturbation_{name}.nii.gz")
     return again
-
-
-def difference_map(before: LabelMap, after: LabelMap) -> LabelMap:
-    """Return where two label maps differ, in the values of :data:`DIFFERENCE`."""
-    import numpy as np
-
-    from AdvSegLib.volumes import LabelMap
-
-    a, b = before.array, after.array
-    values = np.select([a == b, b == 0, a == 0], [0, 1, 2], default=3)
-    return LabelMap(values.astype(np.int32), before.grid, DIFFERENCE)
-
-
-def measure(
-    job: Job,
-    clean: Image,
-    adversarial: Image,
-    clean_labels: LabelMap,
-    adversarial_labels: LabelMap,
-    truth: LabelMap | None,
-    crafted: Crafted,
-    scheme: LabelScheme,
-) -> dict[str, Any]:
-    """Return the content of ``metrics.json``; see docs/reference/run-folder.md."""
-    from AdvSegLib.metrics.image_quality import image_quality
-    from AdvSegLib.metrics.overlap import compare, volumes_ml
-
-    before, after = clean_labels.array, adversarial_labels.array
-    voxel = clean.grid.voxel_ml
-    volumes = {"clean": volumes_ml(before, scheme, voxel), "adversarial": volumes_ml(after, scheme, voxel)}
-    if truth is not None:
-        volumes["truth"] = volumes_ml(truth.array, scheme, voxel)
-    quality = image_quality(clean, adversarial)
-    return {
-        "schema": METRICS_SCHEMA,
-        "model": job.model,
-        "attack": job.attack,
-        "clean": None if truth is None else compare(truth.array, before, scheme),
-        "adversarial": None if truth is None else compare(truth.array, after, scheme),
-        "agreement": compare(before, after, scheme),
-        "target": compare(crafted.goal.array, after, scheme) if crafted.targeted else None,
-        "target_before": compare(crafted.goal.array, before, scheme) if crafted.targeted else None,
-        "image": quality,
-        "volumes_ml": volumes,
-        "changed_voxels": {name: int((difference_map(clean_labels, adversarial_labels).array == value).sum())
-                           for value, name in DIFFERENCE.items()},
-        "budget": _budget(job, clean, quality),
-        "warnings": _warnings(clean_labels, truth, crafted, job),
-    }  # fmt: skip
-
-
-def _budget(job: Job, clean: Image, quality: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the budget asked and used: in percent of range, in source units, and on a [-1, 1] scale (paper 003's)."""
-    asked: dict[str, Any] = {"epsilon": job.epsilon}
-    used: dict[str, Any] = {"l2_of_range": _joint_l2(quality), "linf_percent": quality["linf_percent"]}
-    if job.norm == "linf":
-        ranges = {name: float(span) for name, span in zip(clean.names, clean.ranges, strict=True)}
-        asked |= {
-            "percent_of_range": 100 * job.epsilon,
-            "on_minus_one_to_one": 2 * job.epsilon,
-            "source_units": {name: job.epsilon * span for name, span in ranges.items()},
-        }
-        used["source_units"] = {name: scores["linf"] for name, scores in quality["channels"].items()}
-    return {"norm": job.norm, "asked": asked, "used": used}
-
-
-def _warnings(clean_labels: LabelMap, truth: LabelMap | None, crafted: Crafted, job: Job) -> list[str]:
-    notes = []
-    if not clean_labels.values:
-        notes.append("the model finds nothing on the clean image: agreement has nothing to lose")
-    if truth is None and not crafted.targeted and not clean_labels.values:
-        notes.append("untargeted without truth moves away from the clean prediction, which is empty here")
-    if job.epsilon == 0:
-        notes.append("epsilon is 0: the adversarial image is the clean one")
-    return notes
-
-
-def _history(crafted: Crafted, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row a step as the loop saw it, and a last row as measured on the saved image."""
-    rows = [{**record.numbers(), "measured": "in loop"} for record in crafted.history]
-    against = metrics["target"] or metrics["adversarial"] or metrics["agreement"]
-    quality = metrics["image"]
-    l2 = _joint_l2(quality)
-    mean_square = l2**2 / crafted.image.array.size
-    last = {
-        "step": len(rows),
-        "loss": "",
-        "dice": against["dice"]["mean"],
-        "linf": None if quality["linf_percent"] is None else quality["linf_percent"] / 100,
-        "l2": l2,
-        "psnr": -10 * math.log10(mean_square) if mean_square > 0 else float("inf"),
-        "measured": "on the saved image",
-    }
-    return [*rows, last]
-
-
-def _joint_l2(quality: Mapping[str, Any]) -> float:
-    """Return the norm of the whole change, channels divided by their ranges: what an L2 budget bounds."""
-    return math.sqrt(sum((scores["l2_of_range"] or 0.0) ** 2 for scores in quality["channels"].values()))
 
 
 def _provenance(job: Job, segmenter: Segmenter, metrics: Mapping[str, Any], started: float) -> dict[str, Any]:

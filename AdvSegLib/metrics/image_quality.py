@@ -38,12 +38,13 @@ def image_quality(clean: Image, changed: Image) -> dict[str, Any]:
 
 
 def _channel(clean: NDArray[np.float32], changed: NDArray[np.float32], span: float) -> dict[str, float | None]:
-    change = changed.astype(np.float64) - clean.astype(np.float64)
-    l2 = float(np.linalg.norm(change))
-    rmse = l2 / math.sqrt(change.size)
-    linf = float(np.abs(change).max())
+    from skimage.metrics import mean_squared_error, peak_signal_noise_ratio
+
+    a, b = clean.astype(np.float64), changed.astype(np.float64)
+    l2, linf = float(np.linalg.norm(b - a)), float(np.abs(b - a).max())
+    rmse = math.sqrt(mean_squared_error(a, b))
     return {
-        "psnr": 20 * math.log10(span / rmse) if rmse > 0 and span > 0 else None,
+        "psnr": float(peak_signal_noise_ratio(a, b, data_range=span)) if rmse > 0 and span > 0 else None,
         "ssim": _ssim(clean, changed, span),
         "rmse": rmse,
         "l2": l2,

@@ -297,6 +297,6 @@ def legend(content: RunContent, shown: list[Plane]) -> list[Mapping[str, Any]]:
 
 def difference_legend() -> list[Mapping[str, Any]]:
     """Return name and colour of each kind of difference."""
-    from AdvSegLib.jobs import DIFFERENCE
+    from AdvSegLib.evaluation import DIFFERENCE
 
     return [{"name": DIFFERENCE[value], "colour": colour} for value, colour in DIFFERENCE_COLOURS.items()]

@@ -1,4 +1,4 @@
-"""Metrics against MONAI, SimpleITK, scikit-image and the definitions of the papers."""
+"""Metrics against sums by hand, MONAI and the definitions of the papers."""
 
 from __future__ import annotations
 
@@ -22,17 +22,15 @@ def two_maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.choice([0, 1, 2, 4], (9, 8, 7)), rng.choice([0, 1, 2, 4], (9, 8, 7))
 
 
-def test_overlap_equals_simpleitk_and_monai() -> None:
-    import SimpleITK as sitk
+def test_overlap_equals_sums_and_monai() -> None:
     from monai.metrics import DiceMetric
 
     a, b = two_maps()
     scores = compare(a, b, BRATS)
-    measure = sitk.LabelOverlapMeasuresImageFilter()
-    measure.Execute(sitk.GetImageFromArray(a.astype(np.uint8)), sitk.GetImageFromArray(b.astype(np.uint8)))
     for label in BRATS.labels:
-        assert scores["dice"][label.name] == pytest.approx(measure.GetDiceCoefficient(label.value), abs=1e-12)
-        assert scores["iou"][label.name] == pytest.approx(measure.GetJaccardCoefficient(label.value), abs=1e-12)
+        x, y = a == label.value, b == label.value
+        assert scores["dice"][label.name] == pytest.approx(2 * (x & y).sum() / (x.sum() + y.sum()), abs=1e-12)
+        assert scores["iou"][label.name] == pytest.approx((x & y).sum() / (x | y).sum(), abs=1e-12)
     onehot = [torch.from_numpy(np.stack([m == v for v in (1, 2, 4)])[None].astype(np.float32)) for m in (b, a)]
     expected = DiceMetric(include_background=True, reduction="none")(*onehot)[0].mean()
     assert scores["dice"]["mean"] == pytest.approx(float(expected), abs=1e-6)
@@ -91,8 +89,8 @@ def test_volumes_count_voxels() -> None:
     assert volumes["TC"] == volumes["WT"] == pytest.approx(500 * 0.008)
 
 
-def test_image_quality_equals_scikit_image_and_names_the_worst_channel() -> None:
-    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+def test_image_quality_by_hand_and_its_worst_channel() -> None:
+    from skimage.metrics import structural_similarity
 
     rng = np.random.default_rng(3)
     clean = np.stack([rng.gamma(2, 100, (12, 13, 14)), rng.normal(0, 1, (12, 13, 14))]).astype(np.float32)
@@ -104,7 +102,7 @@ def test_image_quality_equals_scikit_image_and_names_the_worst_channel() -> None
         x, y = a.array[k].astype(float), b.array[k].astype(float)
         span = x.max() - x.min()
         scores = got["channels"][name]
-        assert scores["psnr"] == pytest.approx(peak_signal_noise_ratio(x, y, data_range=span))
+        assert scores["psnr"] == pytest.approx(10 * math.log10(span**2 / ((x - y) ** 2).mean()))
         assert scores["ssim"] == pytest.approx(structural_similarity(x, y, data_range=span))
         assert scores["rmse"] == pytest.approx(math.sqrt(((x - y) ** 2).mean()))
         assert scores["l2"] == pytest.approx(math.sqrt(((x - y) ** 2).sum()))
