@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from AdvSegLib.attacks import make_attack
     from AdvSegLib.cases.registry import open_cases
     from AdvSegLib.crafting import craft
-    from AdvSegLib.jobs import Job, run_job
+    from AdvSegLib.job_request import Job
+    from AdvSegLib.jobs import run_job
     from AdvSegLib.labels import LabelScheme
     from AdvSegLib.segmenters.catalogue import load_model
     from AdvSegLib.segmenters.segmenter import Segmenter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Image": "volumes",
     "Intensity": "segmenters.spec",
-    "Job": "jobs",
+    "Job": "job_request",
     "LabelMap": "volumes",
     "LabelScheme": "labels",
     "Segmenter": "segmenters.segmenter",

@@ -106,7 +106,7 @@ def demo(options: Namespace) -> None:
     import tempfile
 
     from AdvSegLib.cases.brain_phantom import brain_cases
-    from AdvSegLib.jobs import Job
+    from AdvSegLib.job_request import Job
 
     with tempfile.TemporaryDirectory(prefix="advseg-demo-") as folder:
         (case,) = brain_cases(1, options.seed, 96)
@@ -118,7 +118,7 @@ def demo(options: Namespace) -> None:
 
 def attack(options: Namespace) -> None:
     """Run an attack from the command line's options."""
-    from AdvSegLib.jobs import Job
+    from AdvSegLib.job_request import Job
 
     parameters = {name: _value(text) for name, text in _pairs(options.set, "--set")}
     if options.steps is not None:
@@ -135,7 +135,7 @@ def attack(options: Namespace) -> None:
 
 def run(options: Namespace) -> None:
     """Run a job file."""
-    from AdvSegLib.jobs import Job
+    from AdvSegLib.job_request import Job
 
     try:
         data = json.loads(options.job.read_text(encoding="utf-8"))
@@ -148,7 +148,8 @@ def run(options: Namespace) -> None:
 
 def segment(options: Namespace) -> None:
     """Segment a scan into ``labels.nii.gz`` and ``segment.json``."""
-    from AdvSegLib.jobs import Job, load_inputs
+    from AdvSegLib.job_request import Job
+    from AdvSegLib.jobs import load_inputs
     from AdvSegLib.metrics.overlap import compare, volumes_ml
     from AdvSegLib.provenance import versions
     from AdvSegLib.runs import staged_folder

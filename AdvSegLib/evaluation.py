@@ -6,27 +6,17 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from AdvSegLib.metrics.difference import DIFFERENCE, difference_map
 from AdvSegLib.metrics.image_quality import image_quality
 from AdvSegLib.metrics.overlap import compare, volumes_ml
 from AdvSegLib.volumes import Image, LabelMap
 
 if TYPE_CHECKING:
     from AdvSegLib.crafting import Crafted
-    from AdvSegLib.jobs import Job
+    from AdvSegLib.job_request import Job
     from AdvSegLib.labels import LabelScheme
 
 METRICS_SCHEMA = "advseg.metrics/1"
-DIFFERENCE = {1: "lost", 2: "gained", 3: "changed label"}
-"""Values of ``difference.nii.gz``: foreground to background, background to foreground, one structure to another."""
-
-
-def difference_map(before: LabelMap, after: LabelMap) -> LabelMap:
-    """Return where two label maps differ, in the values of :data:`DIFFERENCE`."""
-    a, b = before.array, after.array
-    values = np.select([a == b, b == 0, a == 0], [0, 1, 2], default=3)
-    return LabelMap(values.astype(np.int32), before.grid, DIFFERENCE)
 
 
 def measure(

@@ -6,12 +6,12 @@ import csv
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from AdvSegLib.attacks import make_attack
-from AdvSegLib.errors import AdvSegError, BadRequest, unknown_name
+from AdvSegLib.errors import AdvSegError, BadRequest
+from AdvSegLib.job_request import Job
 from AdvSegLib.provenance import content_key, hash_path, now, versions
 from AdvSegLib.runs import staged_folder
 from AdvSegLib.schemas import check_schema
@@ -24,49 +24,7 @@ if TYPE_CHECKING:
     from AdvSegLib.segmenters.segmenter import Segmenter
     from AdvSegLib.volumes import Image, LabelMap
 
-JOB_SCHEMA = "advseg.job/1"
 PROVENANCE_SCHEMA = "advseg.provenance/1"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request: attack ``image`` (one file a channel, or one file of all) as ``model`` sees it.
-
-    ``epsilon`` is a fraction of each channel's clean range; ``parameters`` are the attack's own; ``relabel`` maps
-    label values of truth and target files to the model's. Paths are relative to where the job is run.
-    """
-
-    model: str
-    image: tuple[str, ...]
-    attack: str
-    truth: str | None = None
-    target: str | None = None
-    epsilon: float = 0.05
-    norm: str = "linf"
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    relabel: Mapping[str, int] = field(default_factory=dict)
-    seed: int = 0
-    device: str = "auto"
-    statistics: str = "recomputed"
-    resolution: str = "native"
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Job:
-        """Read a job's JSON; BadRequest for an unknown field, a missing one, or another schema."""
-        data = dict(data)
-        known = {"schema", *(item.name for item in fields(cls))}
-        for name in data:
-            if name not in known:
-                raise unknown_name("job field", name, known)
-        check_schema("job", data, "job")
-        data.pop("schema", None)
-        image = data.pop("image")
-        return cls(image=(image,) if isinstance(image, str) else tuple(image), **data)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the job as JSON data, the attack's defaults filled in."""
-        attack = make_attack(self.attack, **self.parameters)
-        return {"schema": JOB_SCHEMA, **asdict(self), "image": list(self.image), "parameters": asdict(attack)}
 
 
 def choose_device(name: str) -> str:
@@ -163,7 +121,8 @@ def _write_run(
     stage: Path, job: Job, segmenter: Segmenter, clean: Image, truth: LabelMap | None, crafted: Crafted, started: float
 ) -> None:
     """Write every file of a run into ``stage``."""
-    from AdvSegLib.evaluation import difference_map, history_rows, measure
+    from AdvSegLib.evaluation import history_rows, measure
+    from AdvSegLib.metrics.difference import difference_map
     from AdvSegLib.reports.content import RunContent
     from AdvSegLib.reports.run_report import write_run_report
 

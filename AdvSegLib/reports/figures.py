@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from AdvSegLib.metrics.difference import DIFFERENCE
 from AdvSegLib.reports.content import RunContent
 from AdvSegLib.reports.formats import MINUS, TIMES, percent, short
 from AdvSegLib.reports.layers import Colour, intensity_layer, label_layer, noise_layer
@@ -297,6 +298,4 @@ def legend(content: RunContent, shown: list[Plane]) -> list[Mapping[str, Any]]:
 
 def difference_legend() -> list[Mapping[str, Any]]:
     """Return name and colour of each kind of difference."""
-    from AdvSegLib.evaluation import DIFFERENCE
-
     return [{"name": DIFFERENCE[value], "colour": colour} for value, colour in DIFFERENCE_COLOURS.items()]

@@ -17,9 +17,10 @@ from fixtures_models import a_bundle
 from AdvSegLib.attacks import PGD, IterativeFGSM
 from AdvSegLib.crafting import craft
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
-from AdvSegLib.evaluation import difference_map
-from AdvSegLib.jobs import Job, choose_device, run_job
+from AdvSegLib.job_request import Job
+from AdvSegLib.jobs import choose_device, run_job
 from AdvSegLib.labels import LabelScheme
+from AdvSegLib.metrics.difference import difference_map
 from AdvSegLib.schemas import NAMES, check_schema, load_schema
 from AdvSegLib.segmenters.bundle import load_bundle
 from AdvSegLib.volumes import Grid, Image, LabelMap, read_image

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from AdvSegLib.jobs import Job, difference_map, measure
+from AdvSegLib.evaluation import measure
+from AdvSegLib.job_request import Job
 from AdvSegLib.labels import LabelScheme
+from AdvSegLib.metrics.difference import difference_map
 from AdvSegLib.reports import run_report
 from AdvSegLib.reports.content import RunContent
 from AdvSegLib.reports.figures import Gallery
