@@ -90,6 +90,7 @@ def _cases_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="first phantom's seed (default: %(default)s)")
     parser.add_argument("--size", type=int, help="phantom's side in voxels")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of the cases")
     parser.add_argument("--json", action="store_true", help="list as JSON")
 
 
@@ -198,7 +199,11 @@ def cases(options: Namespace) -> None:
     if phantom and options.size is not None:
         extra["shape" if options.source == "phantom-brain" else "size"] = options.size
     found = open_cases(options.source, options.path, **extra)
-    if options.out is not None:
+    if options.sheet is not None:
+        from AdvSegLib.reports.contact_sheet import write_contact_sheet
+
+        print(write_contact_sheet(options.sheet, found, per_row=3 if found[0].image().grid.rank == 2 else 1))
+    elif options.out is not None:
         for case in found:
             for path in case.write(options.out):
                 print(path)

@@ -79,6 +79,9 @@ def test_cases_are_listed_and_written(tmp_path: Path) -> None:
     written = advseg("cases", "phantom-chest", "--count", 1, "--size", 64, "--out", tmp_path / "films")
     assert written.returncode == 0, written.stderr
     assert len(list((tmp_path / "films").glob("*.nii.gz"))) == 2
+    sheet = advseg("cases", "phantom-brain", "--count", 2, "--size", 32, "--sheet", tmp_path / "sheet.png")
+    assert sheet.returncode == 0, sheet.stderr
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
 def bad_requests(scan: dict[str, Path], folder: Path) -> dict[str, tuple[list[object], str]]:
