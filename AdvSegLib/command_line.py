@@ -98,7 +98,7 @@ def _info_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
-DEMO_SEED = 900_003
+DEMO_SEED = 900_015
 DEMO_STEPS = 10
 
 
@@ -170,7 +170,8 @@ def segment(options: Namespace) -> None:
             "schema": SEGMENT_SCHEMA, "model": options.model, "image": list(options.image), "volumes_ml": volumes,
             "truth": scores, "versions": versions(),
         })  # fmt: skip
-    rows = [[name, f"{ml:.1f}", _number(scores["dice"].get(name) if scores else None)] for name, ml in volumes.items()]
+    found = {**scores["dice"], **scores["dice_regions"]} if scores else {}
+    rows = [[name, f"{ml:.1f}", _number(found.get(name))] for name, ml in volumes.items()]
     _print_table(["structure", "volume ml", "Dice"], rows)
     print(f"\n{options.out / 'labels.nii.gz'}")
 
@@ -274,13 +275,14 @@ def print_summary(folder: Path) -> None:
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     truth, fooled, agreement = metrics["clean"], metrics["adversarial"], metrics["agreement"]
     rows = []
-    for name in agreement["dice"]:
-        before = truth["dice"][name] if truth else None
-        after = fooled["dice"][name] if fooled else None
+    for name, kept in {**agreement["dice"], **agreement["dice_regions"]}.items():
+        before, after = (
+            None if side is None else {**side["dice"], **side["dice_regions"]}[name] for side in (truth, fooled)
+        )
         volumes = [
             f"{metrics['volumes_ml'][side][name]:.1f}" if name != "mean" else "" for side in ("clean", "adversarial")
         ]
-        rows.append([name, _number(before), _number(after), _number(agreement["dice"][name]), *volumes])
+        rows.append([name, _number(before), _number(after), _number(kept), *volumes])
     _print_table(["structure", "Dice clean", "Dice attacked", "agreement", "ml clean", "ml attacked"], rows)
     image = metrics["image"]
     print(f"\nL-inf {_number(image['linf_percent'], 2)} % of range, PSNR {_number(image['psnr'], 1)} dB, "

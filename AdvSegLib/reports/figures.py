@@ -250,16 +250,18 @@ def _structures(content: RunContent) -> NDArray[Any] | None:
 
 
 def _scores(content: RunContent) -> Iterator[NDArray[Any]]:
-    """Yield, for each array axis, how telling each slice is: voxels that differ, and half of those labelled at all."""
+    """Yield, for each array axis, how telling each slice is.
+
+    What was there (truth, else the clean prediction) and what changed count alike, each relative to its fullest
+    slice: an attack that floods the volume must not take the reader away from the structure it began with.
+    """
     grid = content.clean.grid
-    labelled = content.clean_labels.array != 0
-    for labels in (content.adversarial_labels, content.truth):
-        if labels is not None:
-            labelled = labelled | (labels.array != 0)
+    there = (content.truth or content.clean_labels).array != 0
     differs = content.difference.array != 0
     for axis in range(grid.rank):
         others = tuple(a for a in range(grid.rank) if a != axis)
-        yield 2 * np.count_nonzero(differs, axis=others) + np.count_nonzero(labelled, axis=others)
+        counts = [np.count_nonzero(mask, axis=others) for mask in (there, differs)]
+        yield sum(count / max(int(count.max()), 1) for count in counts)
 
 
 def _in_rows(pictures: list[Picture]) -> tuple[Picture, ...]:
