@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -64,9 +63,8 @@ class Bearings:
 
 def bearings(grid: Grid) -> Bearings:
     """Return how array axes lie in the patient; oblique ones go to the closest axis, each to another one."""
-    cosines = grid.affine[:3, :3] / np.asarray(grid.spacing)
-    best = max(permutations(range(3)), key=lambda p: sum(abs(cosines[row, axis]) for row, axis in enumerate(p)))
-    along = [float(cosines[row, axis]) for row, axis in enumerate(best)]
+    best = grid.closest_axes
+    along = [float(grid.cosines[row, axis]) for row, axis in enumerate(best)]
     tilts = [float(np.degrees(np.arccos(min(1.0, abs(c))))) for c in along]
     return Bearings(
         (best[0], best[1], best[2]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -34,11 +33,10 @@ class Axes:
         """Return the axes that bring ``grid`` nearest to ``orientation`` (its closest axis-aligned reading)."""
         if not orientation or grid.rank == 2:
             return cls(tuple(range(grid.rank)), ())
-        directions = grid.affine[:3, :3] / np.array(grid.spacing)
-        wanted = np.stack([directions[next(r for r in range(3) if code in AXES_LPS[r])] for code in orientation])
-        order = max(permutations(range(3)), key=lambda axes: sum(abs(wanted[a, axis]) for a, axis in enumerate(axes)))
+        rows = [next(row for row in range(3) if code in AXES_LPS[row]) for code in orientation]
+        order = tuple(grid.closest_axes[row] for row in rows)
         signs = [1 if code in "LPS" else -1 for code in orientation]
-        flipped = [a for a, axis in enumerate(order) if signs[a] * wanted[a, axis] < 0]
+        flipped = [a for a in range(3) if signs[a] * grid.cosines[rows[a], order[a]] < 0]
         return cls(order, tuple(flipped))
 
     def apply(self, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,19 @@ class Grid:
     def spacing(self) -> tuple[float, ...]:
         """Voxel size in mm along each array axis."""
         return tuple(float(s) for s in np.linalg.norm(self.affine[: self.rank, : self.rank], axis=0))
+
+    @cached_property
+    def cosines(self) -> Affine:
+        """Unit directions of the array axes in LPS, as columns ``(rank, rank)``."""
+        cosines: Affine = self.affine[: self.rank, : self.rank] / np.asarray(self.spacing)
+        return cosines
+
+    @cached_property
+    def closest_axes(self) -> tuple[int, ...]:
+        """For each patient axis (L, P, S), the array axis nearest to it, no axis twice; 3-D only."""
+        return max(
+            permutations(range(3)), key=lambda axes: sum(abs(self.cosines[row, axis]) for row, axis in enumerate(axes))
+        )
 
     @property
     def voxel_ml(self) -> float:
