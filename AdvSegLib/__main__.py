@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,11 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     from AdvSegLib.command_line import COMMANDS, build_parser
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
-    parser = build_parser()
-    options = parser.parse_args(argv)
+    _prepare_process()
     try:
+        options = build_parser().parse_args(argv)
         COMMANDS[options.command](options)
     except BadRequest as error:
         return _fail(error, 2)
@@ -28,17 +27,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted; nothing was written", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except MemoryError:
-        return _fail("out of memory; try --resolution network or a smaller image", 1)
     except (AdvSegError, OSError) as error:
         return _fail(error, 1)
-    except RuntimeError as error:
+    except Exception as error:  # the last resort: one line, unless somebody wants to see it all
+        if os.environ.get("ADVSEG_DEBUG"):
+            raise
         return _fail(_explain(error), 1)
     return 0
 
 
+def _prepare_process() -> None:
+    """Treat polite kills like Ctrl-C, so that staged files are removed; print any label's name on any terminal."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat a polite kill like Ctrl-C, so that staged files are removed."""
     raise KeyboardInterrupt
 
 
@@ -48,12 +57,14 @@ def _fail(reason: object, code: int) -> int:
     return code
 
 
-def _explain(error: RuntimeError) -> str:
-    """Turn torch's allocation failures into one clear line."""
+def _explain(error: Exception) -> str:
+    """Turn allocation failures into advice, and anything unforeseen into a line that can be reported."""
     text = str(error)
-    if "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or any(
+        part in text for part in ("out of memory", "not enough memory", "can't allocate memory")
+    ):
         return "out of memory; try --resolution network, a smaller image, or another --device"
-    return text
+    return f"unexpected {type(error).__name__}: {text[:300]} (ADVSEG_DEBUG=1 shows where)"
 
 
 if __name__ == "__main__":

@@ -85,9 +85,16 @@ class Budget:
         """Shrink an L2 change that rounding left a hair over the radius; ``linf`` is exact by its bounds."""
         if self.norm == "linf":
             return x
-        length = _length((x.double() - clean.double()) / self.divisor(x.double()))
-        shrink = torch.where(length > self.epsilon, self.epsilon * (1 - 1e-6) / length.clamp_min(1e-12), 1.0)
-        return torch.where(length > self.epsilon, clean + (x - clean) * shrink.to(x), x)
+        spare = torch.finfo(x.dtype).eps
+        for _ in range(20):  # doubling what is spared: rounding of float32 intensities far from 0 needs more of it
+            length = _length((x.double() - clean.double()) / self.divisor(x.double()))
+            over = length > self.epsilon
+            if not bool(over.any()):
+                break
+            shrink = self.epsilon / length.clamp_min(1e-12) * (1 - spare)
+            x = torch.where(over, clean + (x - clean) * shrink.to(x), x)
+            spare *= 2
+        return x
 
     def unit(self, x: Tensor) -> Tensor:
         """Return ``scale`` in ``x``'s dtype: source intensities of one unit of the budget."""

@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from AdvSegLib import __version__
+from AdvSegLib.attacks import ATTACKS
 from AdvSegLib.errors import BadRequest
+
+if TYPE_CHECKING:
+    from AdvSegLib.cases.base import Case
 
 INFO_SCHEMA = "advseg.info/1"
 SEGMENT_SCHEMA = "advseg.segment/1"
 
 
+class _Parser(ArgumentParser):
+    """argparse, whose complaints are one clear line, and to whom -1e-3 is a number."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^-(inf|nan)$")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadRequest instead of printing the whole usage."""
+        raise BadRequest(f"{message} ({self.prog} --help tells more)")
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_seed.__name__, _count.__name__ = "seed (a whole number >= 0)", "whole number >= 1"
+
+
 def build_parser() -> ArgumentParser:
     """Return the parser of all commands."""
-    parser = ArgumentParser(prog="advseg", description="How a segmentation network is fooled by noise nobody sees.")
+    parser = _Parser(prog="advseg", description="How a segmentation network is fooled by noise nobody sees.")
     parser.add_argument("--version", action="version", version=f"advseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _demo_options(commands.add_parser("demo", help="segment, attack and compare a synthetic brain scan"))
@@ -33,7 +68,7 @@ def build_parser() -> ArgumentParser:
 
 def _demo_options(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="run folder (default: demo-run, numbered where it exists)")
-    parser.add_argument("--seed", type=int, default=DEMO_SEED, help="which phantom (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=DEMO_SEED, help="which phantom (default: %(default)s)")
     _device_option(parser)
 
 
@@ -64,7 +99,7 @@ def _attack_options(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="steps of an iterative attack (default: the paper's)")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the attack")
     parser.add_argument("--target", metavar="F", help="label map to approach")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random draw (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default: %(default)s)")
     parser.add_argument("--statistics", default="recomputed", choices=("recomputed", "frozen"),
                         help="intensity statistics the attack sees: of each image, or of the clean one")  # fmt: skip
     parser.add_argument("--resolution", default="native", choices=("native", "network"),
@@ -79,16 +114,16 @@ def _run_options(parser: ArgumentParser) -> None:
 def _train_options(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a YAML file")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write, new or empty")
-    parser.add_argument("--iterations", type=int, help="override the recipe's number of iterations")
+    parser.add_argument("--iterations", type=_count, help="override the recipe's number of iterations")
     _device_option(parser)
 
 
 def _cases_options(parser: ArgumentParser) -> None:
     parser.add_argument("source", help="see advseg info")
     parser.add_argument("path", nargs="?", type=Path, help="folder or file of the data set (phantoms need none)")
-    parser.add_argument("--count", type=int, default=4, help="phantoms to draw (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="first phantom's seed (default: %(default)s)")
-    parser.add_argument("--size", type=int, help="phantom's side in voxels")
+    parser.add_argument("--count", type=_count, default=4, help="phantoms to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="first phantom's seed (default: %(default)s)")
+    parser.add_argument("--size", type=_count, help="phantom's side in voxels")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of the cases")
     parser.add_argument("--json", action="store_true", help="list as JSON")
@@ -123,7 +158,10 @@ def attack(options: Namespace) -> None:
 
     parameters = {name: _value(text) for name, text in _pairs(options.set, "--set")}
     if options.steps is not None:
-        parameters["steps"] = options.steps
+        if options.attack in ATTACKS and "steps" not in ATTACKS[options.attack].parameter_names():
+            print(f"advseg: {options.attack} is a single step; --steps is ignored", file=sys.stderr)
+        else:
+            parameters["steps"] = options.steps
     _run(
         Job(
             options.model, tuple(options.image), options.attack, truth=options.truth, target=options.target,
@@ -158,10 +196,10 @@ def segment(options: Namespace) -> None:
 
     job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=_relabel(options),
               device=options.device)  # fmt: skip
-    segmenter, image, truth, _ = load_inputs(job)
-    with staged_folder(options.out) as stage:
-        if sys.stderr.isatty():
-            print("segmenting ...", file=sys.stderr)
+    with staged_folder(options.out) as stage, _working("segment") as status:
+        status("reading")
+        segmenter, image, truth, _ = load_inputs(job)
+        status("segmenting")
         labels = segmenter.segment(image)
         labels.write(stage / "labels.nii.gz")
         scores = None if truth is None else compare(truth.array, labels.array, segmenter.scheme)
@@ -201,19 +239,32 @@ def cases(options: Namespace) -> None:
         extra["shape" if options.source == "phantom-brain" else "size"] = options.size
     found = open_cases(options.source, options.path, **extra)
     if options.sheet is not None:
+        if options.sheet.suffix.lower() not in (".png", ".pdf", ".svg"):
+            raise BadRequest(f"{options.sheet}: a contact sheet is a .png, .pdf or .svg")
         from AdvSegLib.reports.contact_sheet import write_contact_sheet
 
         print(write_contact_sheet(options.sheet, found, per_row=3 if found[0].image().grid.rank == 2 else 1))
     elif options.out is not None:
-        for case in found:
-            for path in case.write(options.out):
-                print(path)
+        _write_cases(found, options.out)
     elif options.json:
         listed = [{"id": case.identifier, "truth": case.read_truth is not None} for case in found]
         print(json.dumps({"source": options.source, "cases": listed}, indent=2))
     else:
         for case in found:
             print(case.identifier, "" if case.read_truth else "(no truth)")
+
+
+def _write_cases(found: Sequence[Case], out: Path) -> None:
+    from tqdm import tqdm
+
+    from AdvSegLib.runs import staged_folder
+
+    with staged_folder(out) as stage:
+        for case in tqdm(found, unit="case", disable=not sys.stderr.isatty(), leave=False):
+            case.write(stage)
+        names = sorted(path.name for path in stage.iterdir())
+    for name in names:
+        print(out / name)
 
 
 def info(options: Namespace) -> None:
@@ -234,7 +285,7 @@ def describe() -> dict[str, Any]:
     from AdvSegLib.attacks.base import LOSS_NAMES
     from AdvSegLib.cases.registry import SOURCES
     from AdvSegLib.segmenters.catalogue import shipped_models
-    from AdvSegLib.training.recipe import shipped_recipes
+    from AdvSegLib.training.recipe import load_recipe, shipped_recipes
 
     return {
         "schema": INFO_SCHEMA,
@@ -243,13 +294,22 @@ def describe() -> dict[str, Any]:
         "attacks": describe_attacks(),
         "losses": list(LOSS_NAMES),
         "sources": [{"name": source.name, "summary": source.description} for source in SOURCES],
-        "recipes": [{"name": name} for name in shipped_recipes()],
+        "recipes": [{"name": name, "description": load_recipe(name).title} for name in shipped_recipes()],
     }
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
     "demo": demo, "segment": segment, "attack": attack, "run": run, "train": train, "cases": cases, "info": info,
 }  # fmt: skip
+
+
+@contextmanager
+def _working(command: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal which stage a command is in."""
+    from tqdm import tqdm
+
+    with tqdm(desc=command, bar_format="{desc} {elapsed}", disable=not sys.stderr.isatty(), leave=False) as bar:
+        yield lambda stage: bar.set_description_str(f"{command}: {stage}")
 
 
 def _run(job: Any, out: Path) -> None:
@@ -261,12 +321,13 @@ def _run(job: Any, out: Path) -> None:
     with tqdm(desc=job.attack, unit="step", disable=not sys.stderr.isatty(), leave=False) as bar:
 
         def progress(step: int, steps: int, record: Any) -> None:
+            if bar.disable:
+                return
             numbers = record.numbers()
-            bar.total = steps
+            bar.total, bar.n = steps, step
             bar.set_postfix(loss=f"{numbers['loss']:.3f}", dice=f"{numbers['dice']:.3f}")
-            bar.update()
 
-        run_job(job, out, progress=progress, status=lambda stage: bar.set_description(f"{job.attack}: {stage}"))
+        run_job(job, out, progress=progress, status=lambda stage: bar.set_description(f"{job.attack} {stage}"))
     print_summary(out)
 
 

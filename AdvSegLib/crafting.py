@@ -77,8 +77,17 @@ def craft(
     adversarial = result.adversarial
     if resolution == "network":
         adversarial = _carry(result.perturbation, x, budget)
-    array = adversarial[0].cpu().numpy()
+    array = _single(adversarial, x, budget)[0].cpu().numpy()
     return Crafted(image.with_array(array, mark=MARK), result.history, goal_map, targeted, budget)
+
+
+def _single(adversarial: Tensor, x: Tensor, budget: Budget) -> Tensor:
+    """Round to float32, which files hold, inside the budget."""
+    if adversarial.dtype == torch.float32:
+        return adversarial
+    clean = x.float()
+    held = budget.like(clean)
+    return held.tighten(held.project(adversarial.float(), clean, held.bounds(clean)), clean)
 
 
 def choose_goal(

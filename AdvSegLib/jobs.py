@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from AdvSegLib.attacks.engine import Progress
     from AdvSegLib.crafting import Crafted
     from AdvSegLib.segmenters.segmenter import Segmenter
-    from AdvSegLib.volumes import Image, LabelMap
+    from AdvSegLib.volumes import FloatArray, Image, LabelMap
 
 PROVENANCE_SCHEMA = "advseg.provenance/1"
 
@@ -45,7 +46,7 @@ def choose_device(name: str) -> str:
 
 def run_job(
     job: Job,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     segmenter: Segmenter | None = None,
     progress: Progress | None = None,
@@ -63,9 +64,10 @@ def run_job(
 
     started = time.perf_counter()
     attack = make_attack(job.attack, **job.parameters)
-    check_schema("job", job.to_dict(), "job")
-    if not math.isfinite(job.epsilon):
+    if not 0 <= job.epsilon < math.inf:
         raise BadRequest(f"epsilon must be a finite number >= 0, not {job.epsilon}")
+    choose_device(job.device)
+    check_schema("job", job.to_dict(), "job")
     status("reading")
     segmenter, image, truth, target = load_inputs(job, segmenter)
     with staged_folder(out) as stage:
@@ -77,7 +79,7 @@ def run_job(
         )  # fmt: skip
         status("saving and measuring")
         _write_run(stage, job, segmenter, image, truth, crafted, started)
-    return out
+    return Path(out)
 
 
 def load_inputs(
@@ -169,9 +171,18 @@ def _save_and_read_back(stage: Path, clean: Image, adversarial: Image) -> Image:
         raise AdvSegError("the adversarial image did not survive saving; is the disk full?")
     again = clean.with_array(array, mark=MARK)
     for index, name in enumerate(clean.names):
-        noise = clean.with_array(again.array - clean.array, mark=MARK)
+        noise = clean.with_array(_towards_zero(again.array, clean.array), mark=MARK)
         noise.channel(index).write(stage / f"perturbation_{name}.nii.gz")
     return again
+
+
+def _towards_zero(adversarial: FloatArray, clean: FloatArray) -> FloatArray:
+    """Return the change in float32, rounded so that it is never larger than the exact one."""
+    import numpy as np
+
+    exact = adversarial.astype(np.float64) - clean.astype(np.float64)
+    change = exact.astype(np.float32)
+    return np.where(np.abs(change) > np.abs(exact), np.nextafter(change, np.float32(0)), change)
 
 
 def _provenance(job: Job, segmenter: Segmenter, metrics: Mapping[str, Any], started: float) -> dict[str, Any]:

@@ -29,6 +29,12 @@ class Label:
     color: tuple[int, int, int] = (128, 128, 128)
     code: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse a colour that is not three numbers of 0 to 255."""
+        color = self.color
+        if not isinstance(color, tuple) or len(color) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in color):
+            raise BadRequest(f"label '{self.name}': colour must be three whole numbers of 0 to 255, not {color!r}")
+
 
 @dataclass(frozen=True)
 class Region:
@@ -172,7 +178,8 @@ class LabelScheme:
                 if unknown == [3] and 4 in self.values
                 else ""
             )
-            raise BadRequest(f"{what} holds labels {unknown} that the model does not have; it has {known}{hint}")
+            shown = f"{unknown[:8]}"[:-1] + (", …]" if len(unknown) > 8 else "]")
+            raise BadRequest(f"{what} holds labels {shown} that the model does not have; it has {known}{hint}")
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return ``(N, K, *spatial)`` probabilities: softmax over channels, or a sigmoid each."""

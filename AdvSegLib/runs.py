@@ -13,15 +13,20 @@ from AdvSegLib.errors import AdvSegError, BadRequest
 
 
 @contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
+def staged_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a hidden folder beside ``out`` to write into; on success it becomes ``out``, on any failure it is removed.
+
+    Where ``out`` cannot be replaced (a mount point, the working directory, below a parent that is not writable), the
+    hidden folder lies inside it and its files are moved up at the end.
 
     Raises BadRequest where ``out`` already holds something, AdvSegError where it cannot be written.
     """
+    out = Path(out).resolve()
     _refuse_occupied(out)
+    place = out if _must_keep(out) else out.parent
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        place.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=place))
     except OSError as error:
         raise AdvSegError(f"{out}: cannot write there ({error.strerror})") from error
     try:
@@ -34,9 +39,16 @@ def staged_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _refuse_occupied(out: Path) -> None:
+def _must_keep(out: Path) -> bool:
+    """Tell whether an existing folder must stay the one it is."""
+    return out.is_dir() and (
+        out.is_mount() or out == Path.cwd().resolve() or not os.access(out.parent, os.W_OK | os.X_OK)
+    )
+
+
+def _refuse_occupied(out: Path, besides: Path | None = None) -> None:
     if out.is_dir():
-        if any(out.iterdir()):
+        if any(item != besides for item in out.iterdir()):
             raise BadRequest(f"{out}: folder is not empty; name a new one")
     elif out.exists() or out.is_symlink():
         raise BadRequest(f"{out}: exists and is not a folder; name a new one")
@@ -51,5 +63,10 @@ def _place(stage: Path, out: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-    _refuse_occupied(out)
-    os.replace(stage, out)
+    _refuse_occupied(out, besides=stage)
+    if stage.parent != out:
+        os.replace(stage, out)
+        return
+    for item in list(stage.iterdir()):
+        os.replace(item, out / item.name)
+    stage.rmdir()

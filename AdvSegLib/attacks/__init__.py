@@ -24,7 +24,7 @@ def make_attack(name: str, **parameters: Any) -> Attack:
     if name not in ATTACKS:
         raise unknown_name("attack", name, ATTACKS)
     attack = ATTACKS[name]
-    known = [item["name"] for item in attack.parameters()]
+    known = attack.parameter_names()
     for parameter in parameters:
         if parameter not in known:
             raise unknown_name(f"parameter of {name}", parameter, known)

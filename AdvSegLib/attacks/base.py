@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -86,6 +87,11 @@ class Attack:
         return scaled / length.view(-1, *([1] * (gradient.ndim - 1))) * unit
 
     @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """Return the names of the attack's parameters."""
+        return tuple(item.name for item in fields(cls))
+
+    @classmethod
     def parameters(cls) -> list[dict[str, Any]]:
         """Return each parameter as JSON data: name, type, default, doc, and its limits."""
         return [
@@ -110,6 +116,8 @@ def _check(attack: str, item: Field[Any], value: Any) -> None:
     kind = _type_name(item)
     if not isinstance(value, kinds[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise BadRequest(f"{attack}: {item.name} must be {kind}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadRequest(f"{attack}: {item.name} must be a finite number, not {value}")
     if "choices" in limits and value not in limits["choices"]:
         raise BadRequest(f"{attack}: {item.name} must be one of {', '.join(limits['choices'])}, not {value!r}")
     low, high = limits.get("minimum"), limits.get("maximum")

@@ -90,6 +90,7 @@ def walk(
     clean = x.detach()
     if goal.labels.shape != (clean.shape[0], *clean.shape[2:]):
         raise BadRequest(f"goal {tuple(goal.labels.shape)} does not fit images {tuple(clean.shape)}")
+    segmenter.scheme.check(torch.unique(goal.labels).tolist(), "the goal")
     budget = budget.like(clean)
     bounds = budget.bounds(clean)
     generator = torch.Generator(device=clean.device).manual_seed(seed)
@@ -97,10 +98,12 @@ def walk(
     adversarial = budget.project(attack.start(clean, budget, generator), clean, bounds)
     stride = attack.stride(budget)
     history = []
+    finite = torch.ones((), dtype=torch.bool, device=clean.device)
     for step in range(attack.step_count):
         if cancel is not None and cancel():
             raise Cancelled(f"{attack.name} cancelled before step {step + 1} of {attack.step_count}")
         loss, dice, gradient = objective.gradient(adversarial)
+        finite &= loss.isfinite().all() & gradient.isfinite().all()
         record = StepRecord(step, loss, dice, **budget.distances(adversarial, clean))
         history.append(record)
         if progress is not None:
@@ -109,7 +112,10 @@ def walk(
             adversarial = adversarial + goal.sign * stride * attack.direction(gradient, budget)
             adversarial = budget.project(adversarial, clean, bounds)
     adversarial = budget.tighten(adversarial, clean)
-    _check_finite(attack.name, history)
+    if not bool(finite):
+        raise AdvSegError(
+            f"{attack.name}: loss or gradient is not finite; try another loss, or look at the model's input"
+        )
     return AttackResult(clean, adversarial.detach(), tuple(history))
 
 
@@ -145,11 +151,3 @@ def random_point(clean: Tensor, budget: Budget, generator: torch.Generator) -> T
     length: Tensor = torch.linalg.vector_norm(normal.flatten(1), dim=1)
     factor = budget.epsilon * radius ** (1 / clean[0].numel()) / length
     return clean + normal * factor.view(-1, *([1] * (clean.ndim - 1))) * budget.unit(clean)
-
-
-def _check_finite(name: str, history: list[StepRecord]) -> None:
-    """Raise AdvSegError where the walk met a loss that is not a number: its image would be worthless."""
-    losses = torch.stack([record.loss for record in history])
-    if not bool(losses.isfinite().all()):
-        step = int((~losses.isfinite()).any(1).nonzero()[0])
-        raise AdvSegError(f"{name}: the loss is not finite at step {step + 1}; try another loss or a smaller step")

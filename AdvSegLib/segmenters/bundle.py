@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Segmenter:
 
     metadata = read_metadata(folder)
     inference = _json(folder / INFERENCE)
-    if "advseg" not in metadata:
+    if not isinstance(metadata.get("advseg"), dict):
         raise BadRequest(
             f"{folder / METADATA}: no 'advseg' section, so nothing says how the model's input is prepared"
         )
@@ -130,17 +131,22 @@ def _load_weights(network: nn.Module, folder: Path) -> None:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                state = torch.load(path, map_location="cpu", weights_only=True)
             state = state.get("model", state) if isinstance(state, dict) else state
         network.load_state_dict(state)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, TypeError, ValueError, EOFError) as error:
-        raise BadRequest(f"{path}: weights do not load ({str(error).splitlines()[0]})") from error
+    except pickle.UnpicklingError as error:
+        raise BadRequest(f"{path}: weights do not load (the file holds more than tensors, or is damaged)") from error
+    except (SafetensorError, RuntimeError, TypeError, ValueError, EOFError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadRequest(f"{path}: weights do not load ({reason})") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadRequest(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(data, dict):
         raise BadRequest(f"{path}: a JSON object is needed")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from AdvSegLib.errors import unknown_name
+from AdvSegLib.errors import BadRequest, unknown_name
 from AdvSegLib.segmenters.bundle import METADATA, load_bundle, read_metadata
+from AdvSegLib.segmenters.spec import Spec
 
 if TYPE_CHECKING:
     from AdvSegLib.segmenters.segmenter import Segmenter
@@ -24,7 +25,7 @@ class ModelInfo:
 
     def describe(self) -> dict[str, Any]:
         """Return what an interface lists of it, as JSON data."""
-        spec = self.metadata.get("advseg", {})
+        spec = self.metadata["advseg"]
         return {
             "name": self.name,
             "title": self.metadata.get("name", self.name),
@@ -51,8 +52,19 @@ def shipped_models() -> dict[str, ModelInfo]:
     for root in model_folders():
         for metadata in sorted(root.glob(f"*/{METADATA.as_posix()}")):
             folder = metadata.parents[1]
-            found.setdefault(folder.name, ModelInfo(folder.name, folder, read_metadata(folder)))
+            if info := _readable(folder):
+                found.setdefault(folder.name, info)
     return found
+
+
+def _readable(folder: Path) -> ModelInfo | None:
+    """Return a bundle that can be listed; one that cannot must not hide the others (asking for it says why)."""
+    try:
+        info = ModelInfo(folder.name, folder, read_metadata(folder))
+        Spec.from_dict(info.metadata["advseg"])
+    except (BadRequest, KeyError, TypeError, AttributeError):
+        return None
+    return info
 
 
 def model_folder(name: str | Path) -> Path:
@@ -60,9 +72,9 @@ def model_folder(name: str | Path) -> Path:
     models = shipped_models()
     if str(name) in models:
         return models[str(name)].folder
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
+    for folder in (Path(name), *(root / name for root in model_folders())):
+        if folder.is_dir():
+            return folder
     raise unknown_name("model", str(name), models)
 
 

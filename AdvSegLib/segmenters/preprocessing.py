@@ -79,6 +79,8 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Pad spatial axes at their ends, with the edge's value, to a multiple of ``multiple``."""
     extra = [-n % multiple for n in x.shape[2:]]
+    if multiple > 1 and all(n + more == multiple for n, more in zip(x.shape[2:], extra, strict=True)):
+        extra[-1] += multiple  # one voxel at the coarsest level leaves nothing to normalise over
     if not any(extra):
         return x
     pads = [p for n in reversed(extra) for p in (0, n)]

@@ -86,8 +86,9 @@ class Segmenter:
             raise BadRequest(f"the model is 3-D, the image is 2-D with shape {image.grid.shape}")
 
     def tensor(self, image: Image) -> Tensor:
-        """Return an image's intensities as ``(1, C, *spatial)`` float32 on the network's device."""
-        return torch.from_numpy(image.array).to(self.device)[None]
+        """Return an image's intensities as ``(1, C, *spatial)`` on the network's device, in its float type."""
+        dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
+        return torch.from_numpy(image.array).to(self.device, dtype)[None]
 
     @property
     def axes(self) -> Axes:
@@ -142,7 +143,14 @@ class Segmenter:
         slices = seen.shape[2] if seen.ndim - 2 > self.spec.dims else 0
         if slices:
             seen = seen.transpose(1, 2).flatten(0, 1)
-        logits = _first(self.network(pad_to_multiple(seen, self.spec.multiple)))
+        padded = pad_to_multiple(seen, self.spec.multiple)
+        try:
+            logits = _first(self.network(padded))
+        except (ValueError, RuntimeError) as error:
+            if "memory" in str(error) or "CUDA" in str(error):
+                raise  # the machine's failure, not the request's
+            size, reason = " x ".join(str(n) for n in seen.shape[2:]), " ".join(str(error).split())[:200]
+            raise BadRequest(f"the network cannot take {size} voxels ({reason})") from error
         if logits.shape[1] != self.scheme.channels:
             raise BadRequest(
                 f"the network gives {logits.shape[1]} channels, its scheme ({self.scheme.activation}, "

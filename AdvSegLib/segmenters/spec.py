@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from AdvSegLib.labels import LabelScheme
 from AdvSegLib.volumes import channel_names
 
 Statistics = Literal["recomputed", "frozen"]
+CHANNEL_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
+"""Channel names become parts of file names."""
 AXIS_CODES = ("RL", "AP", "SI")
 
 
@@ -68,8 +71,11 @@ class Spec:
         """Refuse specs that contradict themselves."""
         if self.dims not in (2, 3):
             raise BadRequest(f"a network has 2 or 3 spatial dims, not {self.dims}")
-        if not self.channels:
-            raise BadRequest("a network needs at least one input channel")
+        names = [str(name) for name in self.channels]
+        if not names or len(set(names)) != len(names) or not all(CHANNEL_NAME.fullmatch(name) for name in names):
+            raise BadRequest(f"channels must be distinct names of letters, digits, . _ + or -, not {self.channels}")
+        if "labels" in names:
+            raise BadRequest("a channel must not be called 'labels': its file would be the label map's")
         if self.spacing and self.size:
             raise BadRequest("give the network's spacing or its size, not both")
         if self.multiple < 1:
@@ -90,6 +96,8 @@ class Spec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Spec:
         """Read what :meth:`to_dict` wrote; BadRequest names a field that is missing or unknown."""
+        if isinstance(data.get("channels"), str):
+            raise BadRequest("segmenter spec: channels must be a list of names")
         try:
             return cls(
                 dims=int(data["dims"]),
@@ -101,7 +109,9 @@ class Spec:
                 size=tuple(int(s) for s in data.get("size", ())),
                 multiple=int(data.get("multiple", 1)),
             )
-        except (KeyError, TypeError) as error:
+        except BadRequest:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BadRequest(f"segmenter spec is incomplete or malformed: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:

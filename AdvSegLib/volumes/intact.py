@@ -23,6 +23,24 @@ import numpy as np
 from AdvSegLib.errors import BadRequest
 
 CHUNK = 1 << 22
+NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+NIFTI_BYTES = {
+    2: 1,
+    4: 2,
+    8: 4,
+    16: 4,
+    32: 8,
+    64: 8,
+    128: 3,
+    256: 1,
+    512: 2,
+    768: 4,
+    1024: 8,
+    1280: 8,
+    1792: 16,
+    2304: 4,
+}
+"""Bytes of a voxel of each NIfTI datatype; a header's own bit count may lie."""
 NIFTI_FLOATS = {16: "f4", 32: "f4", 64: "f8", 1792: "f8"}
 MAGICS = (b"\x89PNG", b"\xff\xd8", b"II*\x00", b"MM\x00*", b"NRRD", b"ObjectType", b"BM")
 
@@ -40,7 +58,7 @@ class _Layout:
 def check_intact(path: Path) -> None:
     """Raise BadRequest for a damaged file that SimpleITK would read without complaint."""
     name = path.name.lower()
-    if name.endswith((".nii", ".nii.gz", ".hdr", ".img")):
+    if name.endswith(NIFTI_SUFFIXES):
         _check_nifti(path)
     elif name.endswith((".jpg", ".jpeg")):
         _check_jpeg(path)
@@ -132,7 +150,7 @@ def _check_nifti(path: Path) -> None:
             count, bad = _scan(stream, layout)
             while stream.read(CHUNK):  # to the end, where gzip's check sum is
                 pass
-    except (EOFError, OSError, zlib.error) as error:
+    except (EOFError, OSError, ValueError, OverflowError, zlib.error) as error:
         raise _damaged(path) from error
     if count < layout.size:
         raise _damaged(path)
@@ -147,7 +165,8 @@ def _nifti_layout(head: bytes) -> _Layout | None:
             dims = struct.unpack(order + "8h", head[40:56])
             kind, bits = struct.unpack(order + "2h", head[70:74])
             offset = int(struct.unpack(order + "f", head[108:112])[0])
-            size = math.prod(max(1, n) for n in dims[1 : 1 + min(7, max(0, dims[0]))]) * bits // 8
+            voxels = math.prod(max(1, n) for n in dims[1 : 1 + min(7, max(0, dims[0]))])
+            size = voxels * NIFTI_BYTES.get(kind, max(0, bits) // 8)
             return _Layout(order, max(0, offset), size, NIFTI_FLOATS.get(kind, ""))
     return None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from AdvSegLib.errors import AdvSegError, BadRequest
 from AdvSegLib.volumes.grid import Grid
-from AdvSegLib.volumes.intact import quiet
+from AdvSegLib.volumes.intact import NIFTI_SUFFIXES, check_intact, quiet
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -105,12 +105,23 @@ def write_picture(picture: SimpleITK.Image, path: Path) -> Path:
     try:
         with quiet():
             load_itk().WriteImage(picture, str(path), True)
-    except RuntimeError as error:
+        _check_written(path)
+    except (RuntimeError, BadRequest, OSError) as error:
         if new:
             path.unlink(missing_ok=True)
         reason = str(error).strip().splitlines()[-1]
         raise AdvSegError(f"{path}: cannot write ({reason})") from error
     return path
+
+
+def _check_written(path: Path) -> None:
+    """Raise where a file is not what was written: on a full disk ITK cuts compressed files short in silence."""
+    if path.stat().st_size == 0:
+        raise OSError("no space left on device")
+    check_intact(path)
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
+        with quiet():
+            load_itk().ReadImage(str(path))
 
 
 def resample(plane: NDArray[Any], source: Grid, target: Grid, *, linear: bool, outside: float) -> NDArray[Any]:

@@ -22,6 +22,8 @@ from AdvSegLib.volumes.segments import segments_of
 if TYPE_CHECKING:
     import SimpleITK
 
+LARGEST = 1e30
+"""Intensities beyond this overflow float32 as soon as anything is computed of them."""
 LABEL_LIMIT = 4096
 """Above this many distinct values a file is taken for intensities, not for labels."""
 
@@ -89,7 +91,7 @@ def _read_channels(path: Path) -> Image:
         array = array[:1]  # ITK gives a grey BMP as RGB
     with np.errstate(over="ignore"):
         intensities = array.astype(np.float32)
-    bad = int(array.size - np.isfinite(intensities).sum())
+    bad = int(array.size - (np.abs(intensities) <= LARGEST).sum())
     if bad:
         raise BadRequest(f"{path}: {bad} NaN, infinite or enormous voxels; repair the file before use")
     notes = (picture.GetMetaData(key) for key in ("ITK_FileNotes", "descrip") if picture.HasMetaDataKey(key))
@@ -121,6 +123,8 @@ def _read(path: Path) -> SimpleITK.Image:
     itk = load_itk()
     if not path.exists():
         raise BadRequest(f"{path}: no such file or folder")
+    if not (path.is_file() or path.is_dir()):
+        raise BadRequest(f"{path}: neither a file nor a folder")
     if not os.access(path, os.R_OK):
         raise BadRequest(f"{path}: permission denied")
     files = _series_files(path) if path.is_dir() else []
@@ -183,8 +187,8 @@ def _labels_from(picture: SimpleITK.Image, path: Path) -> LabelMap:
             )
         array = array[:1]
     plane = array[0]
-    if not np.isfinite(plane).all() or (plane != np.rint(plane)).any():
-        raise BadRequest(f"{path}: label map holds values that are not whole numbers; is it an image?")
+    if not (np.abs(plane.astype(np.float64)) < 2**31).all() or (plane != np.rint(plane)).any():
+        raise BadRequest(f"{path}: label map holds values that are not whole numbers of 31 bits; is it an image?")
     labels = LabelMap(plane.astype(np.int32), grid)
     if len(labels.values) > LABEL_LIMIT:
         raise BadRequest(f"{path}: {len(labels.values)} distinct values; this is an image, not a label map")

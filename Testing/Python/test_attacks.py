@@ -162,7 +162,9 @@ def test_l2_pgd_equals_a_plain_loop() -> None:
     segmenter = Segmenter(network, Spec.plain(SCHEME, dims=2))
     result = PGD(steps=12, alpha=0.2, loss="ce")(segmenter, x, Untargeted(y), Budget.fixed(0.7, "l2"))
     assert (result.adversarial - plain_l2_pgd(network, x, y, 0.7, 0.14, 12)).abs().max() < 1e-10
-    assert (result.perturbation.flatten(1).norm(dim=1) <= 0.7 + 1e-12).all()
+    assert (result.perturbation.flatten(1).norm(dim=1) <= 0.7 * (1 + 1e-15)).all()
+    one_step = FGSM(loss="ce")(segmenter, x, Untargeted(y), Budget.fixed(0.7, "l2"))
+    assert (one_step.adversarial - plain_l2_pgd(network, x, y, 0.7, 0.7, 1)).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("scheme", [LabelScheme.brats(), LabelScheme.brats_regions(), LabelScheme.binary("disc")])
@@ -265,7 +267,18 @@ def test_a_loss_that_is_not_finite_is_an_error_not_an_image() -> None:
     with torch.no_grad():
         network.weight.fill_(float("nan"))
     segmenter = Segmenter(network, Spec.plain(SCHEME, dims=2))
-    with pytest.raises(AdvSegError, match="not finite at step 1"):
+    with pytest.raises(AdvSegError, match="not finite"):
+        FGSM()(segmenter, torch.rand(1, 1, 4, 4), Untargeted(torch.ones(1, 4, 4).long()), Budget.fixed(0.1))
+
+
+def test_a_finite_loss_with_a_gradient_that_is_not_is_an_error_too() -> None:
+    class Root(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flat = (x - x).sqrt()  # 0, with the gradient infinity minus infinity
+            return torch.cat([flat, flat, flat + x], 1)
+
+    segmenter = Segmenter(Root(), Spec.plain(SCHEME, dims=2))
+    with pytest.raises(AdvSegError, match="not finite"):
         FGSM()(segmenter, torch.rand(1, 1, 4, 4), Untargeted(torch.ones(1, 4, 4).long()), Budget.fixed(0.1))
 
 
@@ -282,7 +295,8 @@ def test_weights_are_left_alone() -> None:
     ({"steps": 0}, "steps must be >= 1, not 0"), ({"steps": 2.5}, "steps must be int, not 2.5"),
     ({"steps": True}, "steps must be int"), ({"loss": "mse"}, "loss must be one of"),
     ({"alpha": -1.0}, "alpha must be >= 0"),
-    ({"stepz": 3}, "did you mean 'steps'"), ({"alpha": float("nan")}, "alpha must be"),
+    ({"stepz": 3}, "did you mean 'steps'"),
+    ({"alpha": float("nan")}, "alpha must be a finite"), ({"alpha": float("inf")}, "alpha must be a finite"),
 ])  # fmt: skip
 def test_bad_parameters_are_named(parameters: dict[str, object], message: str) -> None:
     with pytest.raises(BadRequest, match=message):

@@ -209,7 +209,15 @@ def test_a_constant_channel_gives_finite_logits_and_gradients(kind: str) -> None
 
 def test_padding_repeats_the_edge() -> None:
     x = torch.arange(6.0).view(1, 1, 2, 3)
-    assert pad_to_multiple(x, 4)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+    assert pad_to_multiple(x, 2)[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5]]
+    tall = x.expand(1, 1, 2, 3).repeat(1, 1, 3, 1)
+    assert pad_to_multiple(tall, 4).shape == (1, 1, 8, 4)
+
+
+def test_an_image_of_one_coarse_voxel_is_padded_to_two() -> None:
+    """Instance norm has nothing to normalise over where the coarsest level is a single voxel."""
+    assert pad_to_multiple(torch.ones(1, 1, 2, 3, 1), 4).shape == (1, 1, 4, 4, 8)
+    assert pad_to_multiple(torch.ones(1, 1, 4, 4), 4).shape == (1, 1, 4, 8)
 
 
 def test_what_does_not_fit_is_named() -> None:

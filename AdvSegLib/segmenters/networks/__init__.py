@@ -48,6 +48,8 @@ def build_network(config: str | Mapping[str, Any], **changes: Any) -> nn.Module:
         if config not in DEFAULTS:
             raise unknown_name("network", config, DEFAULTS)
         config = DEFAULTS[config]
+    if not isinstance(config, Mapping):
+        raise BadRequest(f"a network is a mapping with a _target_, not {type(config).__name__}")
     arguments = {**config, **changes}
     _refuse_expressions(arguments, "network")
     target = str(arguments.pop("_target_", ""))
@@ -57,8 +59,9 @@ def build_network(config: str | Mapping[str, Any], **changes: Any) -> nn.Module:
     build = getattr(import_module(ALLOWED[name]), name)
     try:
         network: nn.Module = build(**{key: value for key, value in arguments.items() if not key.startswith("_")})
-    except (TypeError, ValueError, AssertionError) as error:
-        raise BadRequest(f"network {name} refuses its arguments: {error}") from error
+    except Exception as error:  # hostile arguments fail in every way there is, deep inside torch
+        reason = " ".join(str(error).split())[:200]
+        raise BadRequest(f"network {name} refuses its arguments: {reason or type(error).__name__}") from error
     return network
 
 
