@@ -135,7 +135,7 @@ class LabelMap:
             raise BadRequest(f"label array {array.shape} does not fit a grid of {self.grid.shape}")
         object.__setattr__(self, "array", array)
 
-    @property
+    @cached_property
     def values(self) -> tuple[int, ...]:
         """Distinct non-zero labels present, ascending."""
         return tuple(int(v) for v in np.unique(self.array) if v != 0)
