@@ -185,16 +185,31 @@ class LabelScheme:
         """Return ``(N, K, *spatial)`` probabilities: softmax over channels, or a sigmoid each."""
         return logits.softmax(1) if self.activation == "softmax" else logits.sigmoid()
 
+    def masks(self, logits: Tensor) -> list[Tensor]:
+        """Return where logits ``(N, K, *spatial)`` say each label is: one boolean ``(N, *spatial)`` a label, disjoint.
+
+        Of equal softmax logits the first channel wins. Comparisons with the maximum are many times faster than argmax.
+        """
+        if self.activation == "softmax":
+            top = logits.amax(1)
+            free = logits[:, 0] != top
+            on = [logits[:, channel] == top for channel in range(1, logits.shape[1])]
+        else:
+            on = [logits[:, channel] > 0 for channel in reversed(range(logits.shape[1]))]
+            free = on[0] | True
+        found = []
+        for mask in on:
+            found.append(mask & free)
+            free = free & ~mask
+        return found if self.activation == "softmax" else found[::-1]
+
     def decode(self, logits: Tensor) -> Tensor:
         """Turn logits ``(N, K, *spatial)`` into label values ``(N, *spatial)`` int64."""
         import torch
 
-        if self.activation == "softmax":
-            lookup = torch.tensor((0, *self.values), device=logits.device)
-            return lookup[logits.max(1).indices]  # several times faster than argmax(1) on CPU
         labels = torch.zeros(logits[:, 0].shape, dtype=torch.int64, device=logits.device)
-        for channel, value in enumerate(self.values):
-            labels = torch.where(logits[:, channel] > 0, value, labels)
+        for value, mask in zip(self.values, self.masks(logits), strict=True):
+            labels.masked_fill_(mask, value)
         return labels
 
     def encode(self, labels: Tensor, dtype: Any = None) -> Tensor:

@@ -14,7 +14,7 @@ from AdvSegLib.budgets import Budget
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.losses import get_loss
-from AdvSegLib.metrics.overlap import mean_dice_of_codes
+from AdvSegLib.metrics.overlap import mean_dice_of_masks
 from AdvSegLib.targets import Goal
 
 if TYPE_CHECKING:
@@ -90,9 +90,6 @@ def walk(
     clean = x.detach()
     if goal.labels.shape != (clean.shape[0], *clean.shape[2:]):
         raise BadRequest(f"goal {tuple(goal.labels.shape)} does not fit images {tuple(clean.shape)}")
-    known = torch.tensor((0, *segmenter.scheme.values), device=clean.device)
-    if not bool(torch.isin(goal.labels, known).all()):
-        segmenter.scheme.check(torch.unique(goal.labels).tolist(), "the goal")
     budget = budget.like(clean)
     bounds = budget.bounds(clean)
     generator = torch.Generator(device=clean.device).manual_seed(seed)
@@ -128,7 +125,9 @@ class _Objective:
         self.segmenter = segmenter
         self.scheme: LabelScheme = segmenter.scheme
         self.loss = get_loss(loss)
-        self.labels = goal.labels
+        self.wanted = [goal.labels == value for value in self.scheme.values]
+        if not bool(torch.stack([goal.labels == 0, *self.wanted]).any(0).all()):
+            self.scheme.check(torch.unique(goal.labels).tolist(), "the goal")
         self.target = self.scheme.encode(goal.labels, dtype)
 
     def gradient(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,7 +138,7 @@ class _Objective:
             loss = self.loss(logits, self.target, self.scheme)
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         with torch.no_grad():
-            dice = mean_dice_of_codes(self.scheme.decode(logits.detach()), self.labels, self.scheme.values)
+            dice = mean_dice_of_masks(self.scheme.masks(logits.detach()), self.wanted)
         return loss.detach(), dice, gradient
 
 

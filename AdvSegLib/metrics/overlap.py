@@ -83,18 +83,18 @@ def volumes_ml(labels: Labels, scheme: LabelScheme, voxel_ml: float) -> dict[str
     return {**single, **union}
 
 
-def mean_dice_of_codes(prediction: Tensor, reference: Tensor, values: Sequence[int]) -> Tensor:
-    """Return mean Dice over ``values`` of each sample ``(N,)`` on the tensors' device, absent labels left out.
+def mean_dice_of_masks(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+    """Return mean Dice of each sample ``(N,)`` over labels, given one boolean ``(N, *spatial)`` a label and side.
 
-    The same policy as :func:`compare`; 1 where no label is present in either.
+    The same policy as :func:`compare`, on the tensors' device, without a sync; 1 where neither side has any label.
     """
-    shared, total = [], []
-    for value in values:
-        a, b = (prediction == value).flatten(1), (reference == value).flatten(1)
-        shared.append((a & b).sum(1))
-        total.append(a.sum(1) + b.sum(1))
-    both, size = torch.stack(shared, 1).double(), torch.stack(total, 1).double()
+    shared = torch.stack([_count(a & b) for a, b in zip(prediction, reference, strict=True)], 1).double()
+    size = torch.stack([_count(a) + _count(b) for a, b in zip(prediction, reference, strict=True)], 1).double()
     present = size > 0
-    scores = torch.where(present, 2 * both / size.clamp_min(1), 0.0)
+    scores = torch.where(present, 2 * shared / size.clamp_min(1), 0.0)
     count = present.sum(1)
     return torch.where(count > 0, scores.sum(1) / count.clamp_min(1), 1.0)
+
+
+def _count(mask: Tensor) -> Tensor:
+    return mask.flatten(1).sum(1, dtype=torch.int32)

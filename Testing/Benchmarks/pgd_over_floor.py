@@ -23,7 +23,7 @@ from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Spec
 from AdvSegLib.targets import Untargeted
 
-STEPS = 5
+STEPS = 10
 
 
 def problem(dims: int) -> tuple[Segmenter, Tensor, Tensor]:

@@ -105,3 +105,21 @@ def test_unknown_labels_are_named_with_a_hint_for_brats_2023():
         LabelScheme.brats().check([9, 7, 1], "truth")
     assert "2023" not in str(caught.value)
     LabelScheme.brats().check([0, 1, 2, 4])
+
+
+@pytest.mark.parametrize("scheme", [LabelScheme.brats(), LabelScheme.brats_regions(), LabelScheme.binary("x")])
+def test_decoding_against_a_loop_over_voxels_ties_included(scheme: LabelScheme) -> None:
+    """Of equal softmax logits the first channel wins; later sigmoid channels paint over earlier ones."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(-2, 3, (2, scheme.channels, 6, 7, 5), generator=generator).float()
+    expected = torch.zeros(2, 6, 7, 5, dtype=torch.int64)
+    for n, i, j, k in np.ndindex(2, 6, 7, 5):
+        z = logits[n, :, i, j, k].tolist()
+        if scheme.activation == "softmax":
+            expected[n, i, j, k] = (0, *scheme.values)[z.index(max(z))]
+        else:
+            on = [value for value, logit in zip(scheme.values, z, strict=True) if logit > 0]
+            expected[n, i, j, k] = on[-1] if on else 0
+    assert torch.equal(scheme.decode(logits), expected)
+    masks = torch.stack(scheme.masks(logits))
+    assert int(masks.sum(0).max()) <= 1

@@ -11,7 +11,7 @@ import torch
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.metrics.image_quality import image_quality
-from AdvSegLib.metrics.overlap import compare, mean_dice_of_codes, paper_iou, volumes_ml
+from AdvSegLib.metrics.overlap import compare, mean_dice_of_masks, paper_iou, volumes_ml
 from AdvSegLib.volumes import Image
 
 BRATS = LabelScheme.brats()
@@ -75,9 +75,11 @@ def test_paper_iou_equals_the_indicator_sums_of_paper_002() -> None:
 def test_dice_on_tensors_equals_dice_on_arrays() -> None:
     pairs = [two_maps(k) for k in range(4)] + [(np.zeros((9, 8, 7), int), two_maps(9)[0])]
     a, b = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
-    got = mean_dice_of_codes(b, a, BRATS.values)
+    masks = [[side == value for value in BRATS.values] for side in (a, b)]
+    got = mean_dice_of_masks(masks[1], masks[0])
     assert got.tolist() == pytest.approx([compare(x, y, BRATS)["dice"]["mean"] for x, y in pairs])
-    assert mean_dice_of_codes(a * 0, a * 0, BRATS.values).tolist() == [1.0] * 5
+    nothing = [mask & False for mask in masks[0]]
+    assert mean_dice_of_masks(nothing, nothing).tolist() == [1.0] * 5
 
 
 def test_volumes_count_voxels() -> None:
