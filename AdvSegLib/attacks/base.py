@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -27,7 +28,7 @@ def parameter(default: Any, doc: str, **limits: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(ABC):
     """Parameters of a walk along the gradient. Calling it walks; subclasses fill the hooks below.
 
     Hooks see and return tensors ``(N, C, *spatial)`` in source intensities and never project: the engine does.
@@ -73,9 +74,9 @@ class Attack:
         """Return where the walk begins: the clean image."""
         return clean
 
+    @abstractmethod
     def stride(self, budget: Budget) -> float:
         """Return the length of one step in the budget's unit."""
-        raise NotImplementedError
 
     def direction(self, gradient: Tensor, budget: Budget) -> Tensor:
         """Return the unit step, in source intensities, that climbs steepest in the budget's norm."""
