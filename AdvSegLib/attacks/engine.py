@@ -102,7 +102,7 @@ def walk(
         if cancel is not None and cancel():
             raise Cancelled(f"{attack.name} cancelled before step {step + 1} of {attack.step_count}")
         loss, dice, gradient = objective.gradient(adversarial)
-        finite &= loss.isfinite().all() & gradient.isfinite().all()
+        finite &= loss.isfinite().all() & gradient.amax().isfinite() & gradient.amin().isfinite()
         record = StepRecord(step, loss, dice, **budget.distances(adversarial, clean))
         history.append(record)
         if progress is not None:
