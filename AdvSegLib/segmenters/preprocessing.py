@@ -90,7 +90,8 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 def crop_to(x: Tensor, size: Sequence[int]) -> Tensor:
     """Undo :func:`pad_to_multiple`."""
     for axis, n in enumerate(size, start=2):
-        x = x.narrow(axis, 0, n)
+        if x.shape[axis] != n:  # even a whole slice costs a copy on the way back
+            x = x.narrow(axis, 0, n)
     return x
 
 
