@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
@@ -45,7 +44,3 @@ class Case:
         if self.read_truth is not None:
             written.append(self.truth().write(folder / f"{self.identifier}_labels.nii.gz"))
         return written
-
-
-CaseSource: TypeAlias = Sequence[Case]
-"""Cases in a fixed order; reading one touches no other."""
