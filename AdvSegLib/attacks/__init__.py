@@ -6,7 +6,8 @@ from typing import Any
 
 from AdvSegLib.attacks.base import Attack
 from AdvSegLib.attacks.gradient_sign import FGSM, PGD, IterativeFGSM, TargetedIterativeFGSM
-from AdvSegLib.errors import BadRequest, unknown_name
+from AdvSegLib.errors import BadRequest
+from AdvSegLib.parameters import make
 
 ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack for attack in (FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD)
@@ -21,14 +22,7 @@ def make_attack(name: str, **parameters: Any) -> Attack:
     >>> make_attack("i-fgsm", steps=5)
     IterativeFGSM(steps=5, loss='dice')
     """
-    if name not in ATTACKS:
-        raise unknown_name("attack", name, ATTACKS)
-    attack = ATTACKS[name]
-    known = attack.parameter_names()
-    for parameter in parameters:
-        if parameter not in known:
-            raise unknown_name(f"parameter of {name}", parameter, known)
-    return attack(**parameters)
+    return make("attack", ATTACKS, name, parameters)
 
 
 def describe() -> list[dict[str, Any]]:

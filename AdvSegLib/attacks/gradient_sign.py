@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from AdvSegLib.attacks.base import LOSS_NAMES, Aim, Attack, parameter
+from AdvSegLib.attacks.base import LOSS_NAMES, Aim, Attack
+from AdvSegLib.parameters import parameter
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
