@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,7 +19,8 @@ class Budget:
 
     ``epsilon`` is in units of ``scale``, the number of source intensity units that count as one: the channel's clean
     range, so that 0.05 is 5 % of it, or 1 where images already are in a unit scale. ``scale`` (float64, so that it is
-    exact), ``low`` and ``high`` are ``(N or 1, C or 1, 1, …)`` in source units. Norm ``linf`` bounds the largest
+    exact), ``low`` and ``high`` are ``(N or 1, C or 1, 1, …)`` in source units. ``region`` is where noise may go,
+    boolean ``(N or 1, C or 1, *spatial)``; None is everywhere. Norm ``linf`` bounds the largest
     change, ``l2`` the Euclidean norm of the whole change of a sample, channels together, after dividing by ``scale``.
     """
 
@@ -28,6 +29,7 @@ class Budget:
     scale: Tensor
     low: Tensor
     high: Tensor
+    region: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse what bounds nothing."""
@@ -50,28 +52,59 @@ class Budget:
         one = torch.ones(1, 1, dtype=torch.float64)
         return cls(norm, epsilon, one, one * low, one * high)
 
+    def within(self, region: Tensor) -> Budget:
+        """Return this budget for noise inside ``region`` only, boolean ``(N or 1, C or 1, *spatial)``."""
+        return replace(self, region=region)
+
     def like(self, x: Tensor) -> Budget:
         """Return this budget on ``x``'s device, low and high in its dtype, broadcastable against it."""
 
         def fit(t: Tensor) -> Tensor:
             return t.to(x.device).reshape(*t.shape[:2], *([1] * (x.ndim - 2)))
 
-        return Budget(self.norm, self.epsilon, fit(self.scale), fit(self.low).to(x), fit(self.high).to(x))
+        region = self.region
+        if region is not None:
+            if region.ndim != x.ndim or any(
+                n not in (1, m) for n, m in zip(region.shape, (*x.shape[:2], *x.shape[2:]), strict=True)
+            ):
+                raise BadRequest(f"region {tuple(region.shape)} does not fit images {tuple(x.shape)}")
+            region = region.to(x.device, torch.bool)
+        return Budget(self.norm, self.epsilon, fit(self.scale), fit(self.low).to(x), fit(self.high).to(x), region)
+
+    def of_samples(self, staying: Tensor) -> Budget:
+        """Return the budget of the samples where ``staying`` ``(N,)`` is True."""
+
+        def keep(t: Tensor) -> Tensor:
+            return t[staying] if t.shape[0] == len(staying) else t
+
+        region = None if self.region is None else keep(self.region)
+        return Budget(self.norm, self.epsilon, keep(self.scale), keep(self.low), keep(self.high), region)
 
     def bounds(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the lowest and highest allowed intensities ``(N, C, *spatial)``: eps-ball (``linf``) cut by the box.
+        """Return the lowest and highest allowed intensities ``(N, C, *spatial)``.
 
-        They are computed in float64 and rounded inwards, so that no rounding exceeds the budget.
+        They are the eps-ball (``linf``) cut by the box, and the clean image outside the region. They are computed in
+        float64, a channel at a time, and rounded inwards, so that no rounding exceeds the budget.
         """
         if bool((clean < self.low).any()) or bool((clean > self.high).any()):
             raise BadRequest("the clean image leaves the budget's valid range; widen the range to hold it")
         low, high = self.low.expand_as(clean), self.high.expand_as(clean)
-        if self.norm == "l2":
+        if self.norm == "linf":
+            ball = torch.empty_like(clean), torch.empty_like(clean)
+            radius = (self.epsilon * self.scale).expand(*clean.shape[:2], *([1] * (clean.ndim - 2)))
+            for channel in range(clean.shape[1]):
+                one = slice(channel, channel + 1)
+                exact, reach = clean[:, one].double(), radius[:, one]
+                ball[0][:, one] = _inward(exact - reach, clean, up=True)
+                ball[1][:, one] = _inward(exact + reach, clean, up=False)
+            low, high = torch.maximum(ball[0], low, out=ball[0]), torch.minimum(ball[1], high, out=ball[1])
+        if self.region is None:
             return low, high
-        exact, radius = clean.double(), self.epsilon * self.scale
-        return torch.maximum(_inward(exact - radius, clean, up=True), low), torch.minimum(
-            _inward(exact + radius, clean, up=False), high
-        )
+        return torch.where(self.region, low, clean), torch.where(self.region, high, clean)
+
+    def inside(self, gradient: Tensor) -> Tensor:
+        """Return ``gradient`` with 0 outside the region."""
+        return gradient if self.region is None else gradient * self.region
 
     def project(self, x: Tensor, clean: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
         """Bring ``x`` back into the budget: the ball first, then the valid range."""

@@ -9,8 +9,9 @@ from AdvSegLib.attacks.base import LOSS_NAMES, Aim, Attack
 from AdvSegLib.parameters import parameter
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
+    from AdvSegLib.attacks.walking import Walk
     from AdvSegLib.budgets import Budget
 
 PAPER_STEP = 1 / 20
@@ -82,10 +83,10 @@ class PGD(Attack):
         alpha = max(PAPER_STEP, REACH / self.steps) if self.alpha is None else self.alpha
         return alpha * budget.epsilon
 
-    def start(self, clean: Tensor, budget: Budget, generator: Generator) -> Tensor:
+    def start(self, walk: Walk) -> Tensor:
         """Return the clean image, or a point drawn from the ball around it."""
         if not self.random_start:
-            return clean
-        from AdvSegLib.attacks.engine import random_point
+            return walk.clean
+        from AdvSegLib.attacks.random_starts import random_point
 
-        return random_point(clean, budget, generator)
+        return random_point(walk)

@@ -7,6 +7,7 @@ means; a label that only one of them holds scores 0. The mean over no label is N
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -83,17 +84,35 @@ def volumes_ml(labels: Labels, scheme: LabelScheme, voxel_ml: float) -> dict[str
     return {**single, **union}
 
 
-def mean_dice_of_masks(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
-    """Return mean Dice of each sample ``(N,)`` over labels, given one boolean ``(N, *spatial)`` a label and side.
+def overlap_of_masks(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean Dice and mean IoU of each sample, ``(N,)`` float64 each, over labels.
 
-    The same policy as :func:`compare`, on the tensors' device, without a sync; 1 where neither side has any label.
+    Both sides give one boolean ``(N, *spatial)`` a label. The same policy as :func:`compare`, on the tensors' device,
+    without a sync; 1 where neither side has any label.
     """
     shared = torch.stack([_count(a & b) for a, b in zip(prediction, reference, strict=True)], 1).double()
     size = torch.stack([_count(a) + _count(b) for a, b in zip(prediction, reference, strict=True)], 1).double()
     present = size > 0
-    scores = torch.where(present, 2 * shared / size.clamp_min(1), 0.0)
     count = present.sum(1)
-    return torch.where(count > 0, scores.sum(1) / count.clamp_min(1), 1.0)
+
+    def over_present(scores: Tensor) -> Tensor:
+        return torch.where(count > 0, torch.where(present, scores, 0.0).sum(1) / count.clamp_min(1), 1.0)
+
+    return over_present(2 * shared / size.clamp_min(1)), over_present(shared / (size - shared).clamp_min(1))
+
+
+def paper_iou_of_masks(prediction: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+    """Return :func:`paper_iou` of each sample ``(N,)`` float64, from boolean ``(N, *spatial)`` masks a label.
+
+    1 where both sides are empty. The masks of one side are disjoint.
+    """
+    shared = torch.stack([_count(a & b) for a, b in zip(prediction, reference, strict=True)], 1).double().sum(1)
+    either = _count(_union(prediction) | _union(reference)).double()
+    return torch.where(either > 0, shared / either.clamp_min(1), 1.0)
+
+
+def _union(masks: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.logical_or, masks)
 
 
 def _count(mask: Tensor) -> Tensor:

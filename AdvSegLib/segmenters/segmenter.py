@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,8 +20,13 @@ from AdvSegLib.segmenters.preprocessing import (
     resize,
     scale_and_shift,
 )
-from AdvSegLib.segmenters.spec import Spec, Statistics
+from AdvSegLib.segmenters.spec import Blend, Precision, Spec, Statistics, Windows
+from AdvSegLib.segmenters.stitching import in_groups, stitched
 from AdvSegLib.volumes import Grid, Image, LabelMap
+
+
+SLICE_VOXELS = 2**22
+"""A 2-D network on a volume takes about this many pixels, slices together, in one forward."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +35,8 @@ class Segmenter:
 
     Everything between the image as read and the logits happens inside: axes, intensities, resampling, padding, slices.
     So a gradient with respect to ``x`` moves the image the reader sees. The network is put into eval mode.
+    ``precision="bf16"`` runs the network in bfloat16; ``checkpointed`` trades time for memory in networks that are
+    sequences: activations are computed again on the way back, to the same numbers.
 
     >>> from AdvSegLib.labels import LabelScheme
     >>> network = nn.Conv3d(1, 3, 3, padding=1)
@@ -40,6 +49,9 @@ class Segmenter:
     spec: Spec
     grid: Grid | None = None
     frozen: tuple[Tensor, Tensor] | None = None
+    precision: Precision = "fp32"
+    checkpointed: bool = False
+    _seen: list[tuple[int, ...]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         """Switch off dropout and running statistics: an attack needs a deterministic function."""
@@ -74,6 +86,33 @@ class Segmenter:
             raise BadRequest(f"unknown statistics '{statistics}'; known: recomputed, frozen")
         x = self.tensor(image)
         return replace(bound, frozen=scale_and_shift(bound.axes.apply(x), self.spec.intensity))
+
+    def at(self, precision: Precision) -> Segmenter:
+        """Return this segmenter with its network run in another precision; logits keep the input's type."""
+        if precision not in ("fp32", "bf16"):
+            raise BadRequest(f"unknown precision '{precision}'; known: fp32, bf16")
+        return replace(self, precision=precision)
+
+    def windowed(
+        self, size: Sequence[int], *, overlap: float = 0.25, blend: Blend = "gaussian", mirror: Sequence[int] = (),
+        batch: int = 1,
+    ) -> Segmenter:  # fmt: skip
+        """Return this segmenter passing over its grid in windows of ``size``; see :class:`Windows`.
+
+        That is another model than one forward over the whole: its gradients and labels differ.
+        """
+        windows = Windows(tuple(size), overlap, blend, mirror=tuple(mirror), batch=batch)
+        return replace(self, spec=replace(self.spec, windows=windows))
+
+    @property
+    def can_checkpoint(self) -> bool:
+        """Whether the network is a sequence of layers, whose activations can be computed again."""
+        return isinstance(self.network, nn.Sequential) and len(self.network) > 1
+
+    @property
+    def last_size(self) -> tuple[int, ...] | None:
+        """Spatial size of what the network was last given whole."""
+        return self._seen[-1] if self._seen else None
 
     def check(self, image: Image) -> None:
         """Raise BadRequest where the image has other channels or axes than the network."""
@@ -137,15 +176,26 @@ class Segmenter:
         return LabelMap(labels, image.grid, self.scheme.names)
 
     def _run(self, seen: Tensor) -> Tensor:
-        """Run the network on its own grid; a 2-D network takes a volume's first axis as a batch of slices."""
+        """Run the network over its own grid; a 2-D network takes a volume's first axis as a batch of slices."""
         if self.network.training:
             self.network.eval()
         slices = seen.shape[2] if seen.ndim - 2 > self.spec.dims else 0
-        if slices:
-            seen = seen.transpose(1, 2).flatten(0, 1)
-        padded = pad_to_multiple(seen, self.spec.multiple)
+        if not slices:
+            return self._pass(seen)
+        stack = seen.transpose(1, 2).flatten(0, 1)
+        count = max(1, SLICE_VOXELS // math.prod(stack.shape[2:]))
+        logits = self._pass(stack) if count >= len(stack) else in_groups(stack, count, self._pass)
+        return logits.reshape(-1, slices, *logits.shape[1:]).transpose(1, 2)
+
+    def _pass(self, seen: Tensor) -> Tensor:
+        """Pass over ``(N, C, *size)`` in windows where the spec has them, else in one forward."""
+        return stitched(seen, self.spec.windows, self._forward) if self.spec.windows else self._forward(seen)
+
+    def _forward(self, seen: Tensor) -> Tensor:
+        """Run one forward of the network, padded to its multiple and cropped again."""
+        self._seen[:] = [tuple(seen.shape[2:])]
         try:
-            logits = _first(self.network(padded))
+            logits = self._network(pad_to_multiple(seen, self.spec.multiple))
         except (ValueError, RuntimeError) as error:
             if "memory" in str(error) or "CUDA" in str(error):
                 raise  # the machine's failure, not the request's
@@ -156,8 +206,22 @@ class Segmenter:
                 f"the network gives {logits.shape[1]} channels, its scheme ({self.scheme.activation}, "
                 f"{len(self.scheme.labels)} labels) needs {self.scheme.channels}"
             )
-        logits = crop_to(logits, seen.shape[2:])
-        return logits.reshape(-1, slices, *logits.shape[1:]).transpose(1, 2) if slices else logits
+        return crop_to(logits, seen.shape[2:])
+
+    def _network(self, x: Tensor) -> Tensor:
+        """Run the network in the asked precision; logits come back in ``x``'s type."""
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            if self.precision == "bf16" and x.device.type == "cuda":
+                x = x.contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.channels_last_3d)
+            return _first(self._layers(x)).to(x.dtype)
+
+    def _layers(self, x: Tensor) -> Any:
+        if self.checkpointed and self.can_checkpoint and torch.is_grad_enabled():
+            from torch.utils.checkpoint import checkpoint_sequential
+
+            layers: Any = self.network
+            return checkpoint_sequential(layers, math.isqrt(len(layers)), x, use_reentrant=False)  # type: ignore[no-untyped-call]
+        return self.network(x)
 
 
 def _first(output: Any) -> Tensor:

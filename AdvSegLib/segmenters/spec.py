@@ -12,6 +12,8 @@ from AdvSegLib.labels import LabelScheme
 from AdvSegLib.volumes import channel_names
 
 Statistics = Literal["recomputed", "frozen"]
+Precision = Literal["fp32", "bf16"]
+Blend = Literal["constant", "gaussian"]
 CHANNEL_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 """Channel names become parts of file names."""
 AXIS_CODES = ("RL", "AP", "SI")
@@ -48,6 +50,48 @@ class Intensity:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """How a network passes over a grid too large for one forward: overlapping windows, blended.
+
+    ``size`` (voxels), ``overlap`` (share of a window, below 1), ``blend`` and ``sigma`` (share of a window) mean what
+    they mean in MONAI's ``sliding_window_inference``. ``mirror`` lists axes, of the network's own, along which every
+    window is also seen mirrored, in all combinations, and averaged (test-time augmentation). ``batch`` windows go
+    through the network at a time.
+    """
+
+    size: tuple[int, ...]
+    overlap: float = 0.25
+    blend: Blend = "gaussian"
+    sigma: float = 0.125
+    mirror: tuple[int, ...] = ()
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse windows that cannot cover a grid."""
+        if not self.size or min(self.size) < 1:
+            raise BadRequest(f"a window needs a positive size on every axis, not {self.size}")
+        if not 0 <= self.overlap < 1:
+            raise BadRequest(f"window overlap must be >= 0 and < 1, not {self.overlap}")
+        if self.blend not in ("constant", "gaussian"):
+            raise BadRequest(f"unknown blend '{self.blend}'; known: constant, gaussian")
+        if not self.sigma > 0:
+            raise BadRequest(f"window sigma must be positive, not {self.sigma}")
+        if self.batch < 1:
+            raise BadRequest(f"window batch must be at least 1, not {self.batch}")
+        if len(set(self.mirror)) != len(self.mirror) or any(not 0 <= axis < len(self.size) for axis in self.mirror):
+            raise BadRequest(f"mirror must name axes 0 to {len(self.size) - 1} once each, not {self.mirror}")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Windows:
+        """Read what ``dataclasses.asdict`` wrote; TypeError for an unknown field."""
+        data = dict(data)
+        for name in ("size", "mirror"):
+            if name in data:
+                data[name] = tuple(int(n) for n in data[name])
+        return cls(**data)
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a network sees and says.
 
@@ -55,7 +99,7 @@ class Spec:
     names its input channels in order. ``orientation`` names, for each array axis of a volume, where it points
     (``"SPL"``: first axis to superior, …); empty takes axes as stored. ``spacing`` (mm) or ``size`` (voxels) is the
     grid the network sees, along the oriented axes; neither takes the scan's own grid. Sizes are padded to
-    ``multiple``.
+    ``multiple``. With ``windows`` the network passes over that grid in windows; else it takes it whole.
     """
 
     dims: int
@@ -66,6 +110,7 @@ class Spec:
     spacing: tuple[float, ...] = ()
     size: tuple[int, ...] = ()
     multiple: int = 1
+    windows: Windows | None = None
 
     def __post_init__(self) -> None:
         """Refuse specs that contradict themselves."""
@@ -83,6 +128,8 @@ class Spec:
         for name, value in (("spacing", self.spacing), ("size", self.size)):
             if value and (len(value) != self.dims or min(value) <= 0):
                 raise BadRequest(f"{name} needs {self.dims} positive numbers, got {value}")
+        if self.windows is not None and len(self.windows.size) != self.dims:
+            raise BadRequest(f"windows need {self.dims} sizes, got {self.windows.size}")
         if self.orientation:
             axes = sorted(next((pair for pair in AXIS_CODES if code in pair), code) for code in self.orientation)
             if axes != sorted(AXIS_CODES):
@@ -108,6 +155,7 @@ class Spec:
                 spacing=tuple(float(s) for s in data.get("spacing", ())),
                 size=tuple(int(s) for s in data.get("size", ())),
                 multiple=int(data.get("multiple", 1)),
+                windows=Windows.from_dict(data["windows"]) if data.get("windows") else None,
             )
         except BadRequest:
             raise
@@ -125,4 +173,5 @@ class Spec:
             "spacing": list(self.spacing),
             "size": list(self.size),
             "multiple": self.multiple,
+            "windows": None if self.windows is None else asdict(self.windows),
         }

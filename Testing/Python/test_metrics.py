@@ -11,7 +11,7 @@ import torch
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.metrics.image_quality import image_quality
-from AdvSegLib.metrics.overlap import compare, mean_dice_of_masks, paper_iou, volumes_ml
+from AdvSegLib.metrics.overlap import compare, overlap_of_masks, paper_iou, paper_iou_of_masks, volumes_ml
 from AdvSegLib.volumes import Image
 
 BRATS = LabelScheme.brats()
@@ -76,10 +76,14 @@ def test_dice_on_tensors_equals_dice_on_arrays() -> None:
     pairs = [two_maps(k) for k in range(4)] + [(np.zeros((9, 8, 7), int), two_maps(9)[0])]
     a, b = (torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
     masks = [[side == value for value in BRATS.values] for side in (a, b)]
-    got = mean_dice_of_masks(masks[1], masks[0])
-    assert got.tolist() == pytest.approx([compare(x, y, BRATS)["dice"]["mean"] for x, y in pairs])
+    expected = [compare(x, y, BRATS) for x, y in pairs]
+    dice, iou = overlap_of_masks(masks[1], masks[0])
+    assert dice.tolist() == pytest.approx([scores["dice"]["mean"] for scores in expected])
+    assert iou.tolist() == pytest.approx([scores["iou"]["mean"] for scores in expected])
+    assert paper_iou_of_masks(masks[1], masks[0]).tolist() == pytest.approx([s["paper_iou"] for s in expected])
     nothing = [mask & False for mask in masks[0]]
-    assert mean_dice_of_masks(nothing, nothing).tolist() == [1.0] * 5
+    assert [side.tolist() for side in overlap_of_masks(nothing, nothing)] == [[1.0] * 5] * 2
+    assert paper_iou_of_masks(nothing, nothing).tolist() == [1.0] * 5
 
 
 def test_volumes_count_voxels() -> None:
