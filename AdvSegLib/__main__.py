@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
+from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled, explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last resort: one line, unless somebody wants to see it all
         if os.environ.get("ADVSEG_DEBUG"):
             raise
-        return _fail(_explain(error), 1)
+        return _fail(explain(error), 1)
     return 0
 
 
@@ -55,16 +55,6 @@ def _fail(reason: object, code: int) -> int:
     text = " ".join(str(reason).split())
     print(f"advseg: {text}", file=sys.stderr)
     return code
-
-
-def _explain(error: Exception) -> str:
-    """Turn allocation failures into advice, and anything unforeseen into a line that can be reported."""
-    text = str(error)
-    if isinstance(error, MemoryError) or any(
-        part in text for part in ("out of memory", "not enough memory", "can't allocate memory")
-    ):
-        return "out of memory; try --resolution network, a smaller image, or another --device"
-    return f"unexpected {type(error).__name__}: {text[:300]} (ADVSEG_DEBUG=1 shows where)"
 
 
 if __name__ == "__main__":

@@ -1,139 +1,26 @@
-"""The commands of ``advseg`` and their options. Light: each command loads what it needs."""
+"""The commands of ``advseg``. Light: each command loads what it needs."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from AdvSegLib import __version__
 from AdvSegLib.attacks import ATTACKS
+from AdvSegLib.command_options import build_parser
 from AdvSegLib.errors import BadRequest
 
 if TYPE_CHECKING:
     from AdvSegLib.cases.base import Case
 
+__all__ = ["COMMANDS", "build_parser"]
+
 INFO_SCHEMA = "advseg.info/1"
-SEGMENT_SCHEMA = "advseg.segment/1"
-
-
-class _Parser(ArgumentParser):
-    """argparse, whose complaints are one clear line, and to whom -1e-3 is a number."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^-(inf|nan)$")
-
-    def error(self, message: str) -> NoReturn:
-        """Raise BadRequest instead of printing the whole usage."""
-        raise BadRequest(f"{message} ({self.prog} --help tells more)")
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_seed.__name__, _count.__name__ = "seed (a whole number >= 0)", "whole number >= 1"
-
-
-def build_parser() -> ArgumentParser:
-    """Return the parser of all commands."""
-    parser = _Parser(prog="advseg", description="How a segmentation network is fooled by noise nobody sees.")
-    parser.add_argument("--version", action="version", version=f"advseg {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _demo_options(commands.add_parser("demo", help="segment, attack and compare a synthetic brain scan"))
-    _segment_options(commands.add_parser("segment", help="segment a scan"))
-    _attack_options(commands.add_parser("attack", help="attack a model on a scan and report what changed"))
-    _run_options(commands.add_parser("run", help="run a job from its JSON file"))
-    _train_options(commands.add_parser("train", help="train a model from a recipe"))
-    _cases_options(commands.add_parser("cases", help="list or write cases of a data set or phantom"))
-    _info_options(commands.add_parser("info", help="list models, attacks, case sources, recipes"))
-    return parser
-
-
-def _demo_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, help="run folder (default: demo-run, numbered where it exists)")
-    parser.add_argument("--seed", type=_seed, default=DEMO_SEED, help="which phantom (default: %(default)s)")
-    _device_option(parser)
-
-
-def _device_option(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
-
-
-def _scan_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="a shipped model's name, or a bundle's folder")
-    parser.add_argument("--image", required=True, nargs="+", metavar="F", help="one file a channel, or one of all")
-    parser.add_argument("--truth", metavar="F", help="label map to measure against")
-    parser.add_argument("--relabel", nargs="+", default=[], metavar="OLD=NEW", help="label values of F to the model's")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
-    _device_option(parser)
-
-
-def _segment_options(parser: ArgumentParser) -> None:
-    _scan_options(parser)
-
-
-def _attack_options(parser: ArgumentParser) -> None:
-    _scan_options(parser)
-    parser.add_argument("--attack", required=True, metavar="NAME", help="see advseg info")
-    parser.add_argument("--epsilon", type=float, default=0.05,
-                        help="budget as a fraction of each channel's clean range (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--norm", default="linf", choices=("linf", "l2"),
-                        help="linf, or l2: epsilon is then the Euclidean norm of change / range")  # fmt: skip
-    parser.add_argument("--steps", type=int, help="steps of an iterative attack (default: the paper's)")
-    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the attack")
-    parser.add_argument("--target", metavar="F", help="label map to approach")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default: %(default)s)")
-    parser.add_argument("--statistics", default="recomputed", choices=("recomputed", "frozen"),
-                        help="intensity statistics the attack sees: of each image, or of the clean one")  # fmt: skip
-    parser.add_argument("--resolution", default="native", choices=("native", "network"),
-                        help="craft on the scan's own grid, or on the network's")  # fmt: skip
-
-
-def _run_options(parser: ArgumentParser) -> None:
-    parser.add_argument("job", type=Path, help="job.json")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
-
-
-def _train_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a YAML file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write, new or empty")
-    parser.add_argument("--iterations", type=_count, help="override the recipe's number of iterations")
-    _device_option(parser)
-
-
-def _cases_options(parser: ArgumentParser) -> None:
-    parser.add_argument("source", help="see advseg info")
-    parser.add_argument("path", nargs="?", type=Path, help="folder or file of the data set (phantoms need none)")
-    parser.add_argument("--count", type=_count, default=4, help="phantoms to draw (default: %(default)s)")
-    parser.add_argument("--seed", type=_seed, default=0, help="first phantom's seed (default: %(default)s)")
-    parser.add_argument("--size", type=_count, help="phantom's side in voxels")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
-    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of the cases")
-    parser.add_argument("--json", action="store_true", help="list as JSON")
-
-
-def _info_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="machine-readable")
-
-
-DEMO_SEED = 900_015
 DEMO_STEPS = 10
 
 
@@ -165,8 +52,11 @@ def attack(options: Namespace) -> None:
     _run(
         Job(
             options.model, tuple(options.image), options.attack, truth=options.truth, target=options.target,
-            epsilon=options.epsilon, norm=options.norm, parameters=parameters, relabel=_relabel(options),
-            seed=options.seed, device=options.device, statistics=options.statistics, resolution=options.resolution,
+            aim=_kind(options.aim, "--aim"), keep=options.keep, region=_kind(options.region, "--region"),
+            surrogate=options.surrogate, epsilon=options.epsilon, norm=options.norm, parameters=parameters,
+            relabel=_relabel(options), seed=options.seed, device=options.device, precision=options.precision,
+            windows=_windows(options), checkpoint=options.checkpoint, statistics=options.statistics,
+            resolution=options.resolution,
         ),
         options.out,
     )  # fmt: skip
@@ -188,26 +78,13 @@ def run(options: Namespace) -> None:
 def segment(options: Namespace) -> None:
     """Segment a scan into ``labels.nii.gz`` and ``segment.json``."""
     from AdvSegLib.job_request import Job
-    from AdvSegLib.jobs import load_inputs
-    from AdvSegLib.metrics.overlap import compare, volumes_ml
-    from AdvSegLib.provenance import versions
-    from AdvSegLib.runs import staged_folder
-    from AdvSegLib.segmenters.bundle import write_json
+    from AdvSegLib.segmenting import segment_scan
 
     job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=_relabel(options),
-              device=options.device)  # fmt: skip
-    with staged_folder(options.out) as stage, _working("segment") as status:
-        status("reading")
-        segmenter, image, truth, _ = load_inputs(job)
-        status("segmenting")
-        labels = segmenter.segment(image)
-        labels.write(stage / "labels.nii.gz")
-        scores = None if truth is None else compare(truth.array, labels.array, segmenter.scheme)
-        volumes = volumes_ml(labels.array, segmenter.scheme, image.grid.voxel_ml)
-        write_json(stage / "segment.json", {
-            "schema": SEGMENT_SCHEMA, "model": options.model, "image": list(options.image), "volumes_ml": volumes,
-            "truth": scores, "versions": versions(),
-        })  # fmt: skip
+              device=options.device, windows=_windows(options), checkpoint=options.checkpoint)  # fmt: skip
+    with _working("segment") as status:
+        written = segment_scan(job, options.out, status=status)
+    scores, volumes = written["truth"], written["volumes_ml"]
     found = {**scores["dice"], **scores["dice_regions"]} if scores else {}
     rows = [[name, f"{ml:.1f}", _number(found.get(name))] for name, ml in volumes.items()]
     _print_table(["structure", "volume ml", "Dice"], rows)
@@ -267,14 +144,21 @@ def _write_cases(found: Sequence[Case], out: Path) -> None:
         print(out / name)
 
 
+def worker(options: Namespace) -> None:
+    """Serve jobs from stdin."""
+    from AdvSegLib.worker import serve
+
+    serve(options.on_eof)
+
+
 def info(options: Namespace) -> None:
     """List what there is."""
     data = describe()
     if options.json:
         print(json.dumps(data, indent=2))
         return
-    for title in ("models", "attacks", "sources", "recipes"):
-        print(f"{title}:")
+    for title in ("models", "attacks", "target_maps", "regions", "sources", "recipes"):
+        print(f"{title.replace('_', ' ')}:")
         for item in data[title]:
             print(f"  {item['name']:<16}{item.get('summary') or item.get('description', '')}")
 
@@ -284,7 +168,9 @@ def describe() -> dict[str, Any]:
     from AdvSegLib.attacks import describe as describe_attacks
     from AdvSegLib.attacks.base import LOSS_NAMES
     from AdvSegLib.cases.registry import SOURCES
+    from AdvSegLib.regions import describe_regions
     from AdvSegLib.segmenters.catalogue import shipped_models
+    from AdvSegLib.target_maps import describe_target_maps
     from AdvSegLib.training.recipe import load_recipe, shipped_recipes
 
     return {
@@ -293,13 +179,16 @@ def describe() -> dict[str, Any]:
         "models": [model.describe() for model in shipped_models().values()],
         "attacks": describe_attacks(),
         "losses": list(LOSS_NAMES),
+        "target_maps": describe_target_maps(),
+        "regions": describe_regions(),
         "sources": [{"name": source.name, "summary": source.description} for source in SOURCES],
         "recipes": [{"name": name, "description": load_recipe(name).title} for name in shipped_recipes()],
     }
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
-    "demo": demo, "segment": segment, "attack": attack, "run": run, "train": train, "cases": cases, "info": info,
+    "demo": demo, "segment": segment, "attack": attack, "run": run, "train": train, "cases": cases, "worker": worker,
+    "info": info,
 }  # fmt: skip
 
 
@@ -379,6 +268,28 @@ def _pairs(texts: list[str], option: str) -> list[tuple[str, str]]:
         if "=" not in text:
             raise BadRequest(f"{option} takes NAME=VALUE, not '{text}'")
     return [(text.partition("=")[0], text.partition("=")[2]) for text in texts]
+
+
+def _kind(texts: list[str] | None, option: str) -> dict[str, Any] | None:
+    """Return a kind and its parameters as a job holds them."""
+    if texts is None:
+        return None
+    return {"kind": texts[0], **{name: _value(text) for name, text in _pairs(texts[1:], option)}}
+
+
+def _windows(options: Namespace) -> dict[str, Any] | None:
+    """Return the windows asked for as a job holds them."""
+    given = {
+        "overlap": options.overlap,
+        "blend": options.blend,
+        "mirror": options.mirror,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if options.window is not None:
+        return {"size": options.window, **chosen}
+    if chosen:
+        raise BadRequest(f"--{next(iter(chosen))} is of windows: give --window too")
+    return None
 
 
 def _value(text: str) -> Any:

@@ -8,30 +8,42 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from AdvSegLib.attacks import Attack, TargetedIterativeFGSM, check_aim
 from AdvSegLib.attacks.engine import Progress, StepRecord
 from AdvSegLib.budgets import Budget, Norm
 from AdvSegLib.errors import BadRequest
+from AdvSegLib.regions import NoiseRegion
+from AdvSegLib.segmenters.memory import Relief
 from AdvSegLib.segmenters.preprocessing import resize
 from AdvSegLib.segmenters.segmenter import Segmenter
-from AdvSegLib.segmenters.spec import Statistics
-from AdvSegLib.targets import Goal, Targeted, Untargeted, constant_target
+from AdvSegLib.segmenters.spec import Precision, Statistics
+from AdvSegLib.target_maps import Constant, TargetMap, find_structure
+from AdvSegLib.targets import Goal
 from AdvSegLib.volumes import MARK, Grid, Image, LabelMap
 
 Resolution = Literal["native", "network"]
+Keep = Literal["truth", "prediction", "nothing"]
 
 
 @dataclass(frozen=True, eq=False)
 class Crafted:
-    """An adversarial image, marked as one, with the walk's history and the label map it aimed at."""
+    """An adversarial image, marked as one, with the walk's history and the label map it aimed at or left.
+
+    ``structures`` are the label values that counted (empty: all), ``region`` where noise was allowed (None:
+    everywhere), ``(*spatial)``; ``notes`` says what was done otherwise than asked.
+    """
 
     image: Image
     history: tuple[StepRecord, ...]
     goal: LabelMap
     targeted: bool
     budget: Budget = field(repr=False)
+    structures: tuple[int, ...] = ()
+    region: NDArray[np.bool_] | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
 
 def craft(
@@ -40,10 +52,13 @@ def craft(
     attack: Attack,
     *,
     truth: LabelMap | None = None,
-    target: LabelMap | None = None,
-    epsilon: float = 0.05,
+    target: LabelMap | TargetMap | None = None,
+    keep: Keep | None = None,
+    region: NoiseRegion | None = None,
+    epsilon: float | None = None,
     norm: Norm = "linf",
     seed: int = 0,
+    precision: Precision = "fp32",
     statistics: Statistics = "recomputed",
     resolution: Resolution = "native",
     progress: Progress | None = None,
@@ -52,25 +67,37 @@ def craft(
     """Attack ``image`` and return the adversarial image on the same grid.
 
     ``epsilon`` is a fraction of each channel's clean range (``linf``), or the Euclidean norm of the change after
-    dividing each channel by its range (``l2``). With a ``target`` the attack approaches it; ti-FGSM without one takes
-    its constant label; otherwise it leaves ``truth``, or the clean prediction where there is none. ``truth`` and
-    ``target`` lie on the image's grid. ``resolution="network"`` crafts on the scan resampled to the network's grid, as
-    attacks on thumbnails do, and carries the perturbation to the scan linearly.
+    dividing each channel by its range (``l2``); by default the attack's own. With a ``target`` the attack approaches
+    it: a label map, or what draws one from the label map that the other structures ``keep``: ``truth`` (default where
+    there is one) or the clean ``prediction``; with ``keep="nothing"`` only the target's own structures count.
+    ti-FGSM without a target takes its constant label; otherwise the attack leaves ``truth``, or the clean prediction
+    where there is none. Label maps lie on the image's grid. Noise stays in ``region``. ``resolution="network"`` crafts
+    on the scan resampled to the network's grid, as attacks on thumbnails do, and carries the perturbation to the scan
+    linearly.
     """
-    goal_map, targeted = choose_goal(segmenter, image, attack, truth, target)
+    epsilon = attack.default_epsilon if epsilon is None else epsilon
+    pipeline = Relief(segmenter)
+    aimed = choose_goal(pipeline, image, attack, truth, target, keep)
     x = segmenter.tensor(image)
+    allowed = None if region is None else region.mask(pipeline.segmenter, image, aimed.base(pipeline, image))
     budget = Budget.of_range(x, epsilon, norm)
+    if allowed is not None:
+        budget = budget.within(torch.from_numpy(allowed)[None, None])
     if resolution not in ("native", "network"):
         raise BadRequest(f"unknown resolution '{resolution}'; known: native, network")
-    seen, seen_goal = (image, goal_map) if resolution == "native" else _at_network(segmenter, image, goal_map)
-    labels = torch.from_numpy(seen_goal.array).to(x.device, torch.int64)[None]
-    goal: Goal = Targeted(labels) if targeted else Untargeted(labels)
+    if resolution == "native":
+        seen, labels, seen_budget = image, aimed.labels, budget
+    else:
+        seen, labels, seen_budget = _at_network(segmenter, image, aimed.labels, budget)
+    wanted = torch.from_numpy(labels.array).to(x.device, torch.int64)[None]
+    goal = Goal(wanted, -1 if aimed.targeted else 1, aimed.structures)
     result = attack(
-        segmenter.on(seen, statistics),
+        pipeline.segmenter.on(seen, statistics),
         segmenter.tensor(seen),
         goal,
-        budget,
+        seen_budget,
         seed=seed,
+        precision=precision,
         progress=progress,
         cancel=cancel,
     )
@@ -78,7 +105,10 @@ def craft(
     if resolution == "network":
         adversarial = _carry(result.perturbation, x, budget)
     array = _single(adversarial, x, budget)[0].cpu().numpy()
-    return Crafted(image.with_array(array, mark=MARK), result.history, goal_map, targeted, budget)
+    return Crafted(
+        image.with_array(array, mark=MARK), result.history, aimed.labels, aimed.targeted, budget, aimed.structures,
+        allowed, tuple(dict.fromkeys((*pipeline.notes, *result.notes))),
+    )  # fmt: skip
 
 
 def _single(adversarial: Tensor, x: Tensor, budget: Budget) -> Tensor:
@@ -90,33 +120,71 @@ def _single(adversarial: Tensor, x: Tensor, budget: Budget) -> Tensor:
     return held.tighten(held.project(adversarial.float(), clean, held.bounds(clean)), clean)
 
 
+@dataclass(frozen=True, eq=False)
+class Aimed:
+    """The label map an attack heads for or leaves; ``structures`` are the values that count, empty for all."""
+
+    labels: LabelMap
+    targeted: bool
+    structures: tuple[int, ...] = ()
+    anatomy: LabelMap | None = None
+    """Truth or clean prediction, where one was needed: where structures are."""
+
+    def base(self, pipeline: Relief, image: Image) -> LabelMap:
+        """Return where structures are on the image: the truth, else the clean prediction."""
+        return self.anatomy if self.anatomy is not None else pipeline.run(lambda s: s.segment(image))
+
+
 def choose_goal(
-    segmenter: Segmenter, image: Image, attack: Attack, truth: LabelMap | None, target: LabelMap | None
-) -> tuple[LabelMap, bool]:
-    """Return the label map an attack starts from or heads for, and whether it is a target."""
-    scheme = segmenter.scheme
-    for name, labels in (("truth", truth), ("target", target)):
+    pipeline: Relief,
+    image: Image,
+    attack: Attack,
+    truth: LabelMap | None,
+    target: LabelMap | TargetMap | None,
+    keep: Keep | None = None,
+) -> Aimed:
+    """Return what an attack starts from or heads for; see :func:`craft`."""
+    scheme = pipeline.segmenter.scheme
+    given = {"truth": truth, "target": target if isinstance(target, LabelMap) else None}
+    for name, labels in given.items():
         if labels is not None:
             scheme.check(labels.values, name)
             if not labels.grid.matches(image.grid):
                 raise BadRequest(f"{name} lies on another grid than the image; resample it with LabelMap.onto")
     if target is None and isinstance(attack, TargetedIterativeFGSM):
-        scheme.check([attack.label], "ti-fgsm's target")
-        everywhere = constant_target(torch.zeros(image.grid.shape, dtype=torch.int32), attack.label).numpy()
-        return LabelMap(everywhere, image.grid, scheme.names), True
+        target = Constant(label=attack.label)
     check_aim(attack, targeted=target is not None)
-    if target is not None:
-        return target, True
-    return (truth, False) if truth is not None else (segmenter.segment(image), False)
+    if target is None:
+        anatomy = truth if truth is not None else pipeline.run(lambda s: s.segment(image))
+        return Aimed(anatomy, False, anatomy=anatomy)
+    return _towards(pipeline, image, truth, target, keep)
 
 
-def _at_network(segmenter: Segmenter, image: Image, goal: LabelMap) -> tuple[Image, LabelMap]:
-    """Return image and goal on the grid the network sees, along the image's own axes."""
+def _towards(
+    pipeline: Relief, image: Image, truth: LabelMap | None, target: LabelMap | TargetMap, keep: Keep | None
+) -> Aimed:
+    scheme = pipeline.segmenter.scheme
+    if keep == "truth" and truth is None:
+        raise BadRequest("keep=truth needs a truth")
+    if isinstance(target, LabelMap):
+        return Aimed(target, True, target.values if keep == "nothing" else (), truth)
+    from_truth = truth is not None and keep != "prediction"
+    anatomy = truth if from_truth and truth is not None else pipeline.run(lambda s: s.segment(image))
+    only = getattr(target, "structure", None) if keep == "nothing" else None
+    structures = find_structure(str(only), scheme).values if only else ()
+    return Aimed(target.draw(anatomy, scheme), True, structures, anatomy)
+
+
+def _at_network(segmenter: Segmenter, image: Image, goal: LabelMap, budget: Budget) -> tuple[Image, LabelMap, Budget]:
+    """Return image, goal and budget on the grid the network sees, along the image's own axes."""
     bound = segmenter.on(image)
     size = bound.axes.take_back(bound.network_size(image.grid.shape))
     grid = _resized(image.grid, size)
     x = resize(segmenter.tensor(image), size)[0].cpu().numpy()
-    return Image(x, grid, image.names), goal.onto(grid)
+    if budget.region is not None:
+        coarse = resize(budget.region.to(torch.float32), size) > 0
+        budget = budget.within(coarse)
+    return Image(x, grid, image.names), goal.onto(grid), budget
 
 
 def _resized(grid: Grid, size: tuple[int, ...]) -> Grid:

@@ -18,6 +18,16 @@ class Cancelled(AdvSegError):
     """The caller asked to stop; nothing was written (exit code 130)."""
 
 
+def explain(error: Exception) -> str:
+    """Turn allocation failures into advice, and anything unforeseen into a line that can be reported."""
+    text = str(error)
+    if isinstance(error, MemoryError) or any(
+        part in text for part in ("out of memory", "not enough memory", "can't allocate memory")
+    ):
+        return "out of memory; try --resolution network, a smaller image, or another --device"
+    return f"unexpected {type(error).__name__}: {text[:300]} (ADVSEG_DEBUG=1 shows where)"
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> BadRequest:
     """Return the error for a name that is not in a registry, with the nearest ones.
 

@@ -39,6 +39,7 @@ def measure(
     return {
         "schema": METRICS_SCHEMA,
         "model": job.model,
+        "surrogate": job.surrogate,
         "attack": job.attack,
         "clean": None if truth is None else compare(truth.array, before, scheme),
         "adversarial": None if truth is None else compare(truth.array, after, scheme),
@@ -49,33 +50,42 @@ def measure(
         "volumes_ml": volumes,
         "changed_voxels": {name: int((difference_map(clean_labels, adversarial_labels).array == value).sum())
                            for value, name in DIFFERENCE.items()},
-        "budget": budget_asked_and_used(job, clean, quality),
+        "budget": {**budget_asked_and_used(job, clean, quality), "region": _region(job, crafted)},
         "warnings": _warnings(clean_labels, truth, crafted, job),
     }  # fmt: skip
 
 
 def budget_asked_and_used(job: Job, clean: Image, quality: Mapping[str, Any]) -> dict[str, Any]:
     """Return the budget asked and used: in percent of range, in source units, and on a [-1, 1] scale (paper 003's)."""
-    asked: dict[str, Any] = {"epsilon": job.epsilon}
+    epsilon = job.resolved().epsilon or 0.0
+    asked: dict[str, Any] = {"epsilon": epsilon}
     used: dict[str, Any] = {"l2_of_range": _joint_l2(quality), "linf_percent": quality["linf_percent"]}
     if job.norm == "linf":
         ranges = {name: float(span) for name, span in zip(clean.names, clean.ranges, strict=True)}
         asked |= {
-            "percent_of_range": 100 * job.epsilon,
-            "on_minus_one_to_one": 2 * job.epsilon,
-            "source_units": {name: job.epsilon * span for name, span in ranges.items()},
+            "percent_of_range": 100 * epsilon,
+            "on_minus_one_to_one": 2 * epsilon,
+            "source_units": {name: epsilon * span for name, span in ranges.items()},
         }
         used["source_units"] = {name: scores["linf"] for name, scores in quality["channels"].items()}
     return {"norm": job.norm, "asked": asked, "used": used}
 
 
+def _region(job: Job, crafted: Crafted) -> dict[str, Any] | None:
+    """Return where noise was allowed: the kind asked for, and how much of the image it is."""
+    if job.region is None or crafted.region is None:
+        return None
+    voxels = int(crafted.region.sum())
+    return {"kind": job.region["kind"], "voxels": voxels, "percent": 100 * voxels / crafted.region.size}
+
+
 def _warnings(clean_labels: LabelMap, truth: LabelMap | None, crafted: Crafted, job: Job) -> list[str]:
-    notes = []
+    notes = list(crafted.notes)
     if not clean_labels.values:
         notes.append("the model finds nothing on the clean image: agreement has nothing to lose")
     if truth is None and not crafted.targeted and not clean_labels.values:
         notes.append("untargeted without truth moves away from the clean prediction, which is empty here")
-    if job.epsilon == 0:
+    if job.resolved().epsilon == 0:
         notes.append("epsilon is 0: the adversarial image is the clean one")
     return notes
 

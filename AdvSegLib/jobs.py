@@ -7,17 +7,19 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from AdvSegLib.attacks import make_attack
 from AdvSegLib.errors import AdvSegError, BadRequest
 from AdvSegLib.job_request import Job
+from AdvSegLib.loading import Fresh, Loader
 from AdvSegLib.provenance import content_key, hash_path, now, versions
 from AdvSegLib.runs import staged_folder
 from AdvSegLib.schemas import check_schema
 from AdvSegLib.segmenters.bundle import weights_hash, write_json
-from AdvSegLib.segmenters.catalogue import load_model, model_folder
+from AdvSegLib.segmenters.catalogue import model_folder
 
 if TYPE_CHECKING:
     from AdvSegLib.attacks.engine import Progress
@@ -49,13 +51,15 @@ def run_job(
     out: str | os.PathLike[str],
     *,
     segmenter: Segmenter | None = None,
+    cache: Loader | None = None,
     progress: Progress | None = None,
     cancel: Callable[[], bool] | None = None,
     status: Callable[[str], None] = lambda stage: None,
 ) -> Path:
     """Run a job and return its folder ``out``, written whole or not at all; ``status`` hears each stage begin.
 
-    With a ``segmenter`` of your own, ``job.model`` is only the name it goes by.
+    With a ``segmenter`` of your own, ``job.model`` is only the name it goes by. A ``cache`` (``loading.Warm``) keeps
+    models and image for the next job.
 
     Success is measured on what was saved: the adversarial image is written, read back and segmented by the unmodified
     pipeline. Raises BadRequest for a bad job, Cancelled on ``cancel()``, AdvSegError for what fails on the way.
@@ -64,46 +68,74 @@ def run_job(
 
     started = time.perf_counter()
     attack = make_attack(job.attack, **job.parameters)
-    if not 0 <= job.epsilon < math.inf:
+    job = job.resolved()
+    if job.epsilon is None or not 0 <= job.epsilon < math.inf:
         raise BadRequest(f"epsilon must be a finite number >= 0, not {job.epsilon}")
     choose_device(job.device)
     check_schema("job", job.to_dict(), "job")
+    aim, region = job.make_aim(), job.make_region()
     status("reading")
-    segmenter, image, truth, target = load_inputs(job, segmenter)
+    inputs = load_inputs(job, segmenter, cache)
     with staged_folder(out) as stage:
         status("attacking")
         crafted = craft(
-            segmenter, image, attack, truth=truth, target=target, epsilon=job.epsilon, norm=job.norm,  # type: ignore[arg-type]
-            seed=job.seed, statistics=job.statistics, resolution=job.resolution,  # type: ignore[arg-type]
+            inputs.surrogate or inputs.segmenter, inputs.image, attack,
+            truth=inputs.truth, target=aim or inputs.target, keep=job.keep, region=region,  # type: ignore[arg-type]
+            epsilon=job.epsilon, norm=job.norm, seed=job.seed, precision=job.precision,  # type: ignore[arg-type]
+            statistics=job.statistics, resolution=job.resolution,  # type: ignore[arg-type]
             progress=progress, cancel=cancel,
         )  # fmt: skip
         status("saving and measuring")
-        _write_run(stage, job, segmenter, image, truth, crafted, started)
+        _write_run(stage, job, inputs, crafted, started)
     return Path(out)
 
 
-def load_inputs(
-    job: Job, segmenter: Segmenter | None = None
-) -> tuple[Segmenter, Image, LabelMap | None, LabelMap | None]:
-    """Load model (where none is given), image, truth and target of a job, checked against each other."""
-    from AdvSegLib.volumes import read_image
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a job reads: the model to score on, the scan, its label maps, and the model to craft on where another."""
 
-    folder = None if segmenter is not None else model_folder(job.model)
-    for path in (*job.image, *filter(None, (job.truth, job.target))):
+    segmenter: Segmenter
+    image: Image
+    truth: LabelMap | None
+    target: LabelMap | None
+    surrogate: Segmenter | None = None
+
+
+def load_inputs(job: Job, segmenter: Segmenter | None = None, cache: Loader | None = None) -> Inputs:
+    """Load model (where none is given), image, truth, target and surrogate of a job, checked against each other."""
+    cache = cache or Fresh()
+    for name in (None if segmenter is not None else job.model, job.surrogate):
+        if name is not None:
+            model_folder(name)  # an unknown name is told before anything is read
+    for path in job.files:
         if not Path(path).exists():
             raise BadRequest(f"{path}: no such file or folder")
-    segmenter = segmenter or load_model(str(folder), choose_device(job.device))
-    image = read_image(job.image)
+    device = choose_device(job.device)
+    segmenter = job.prepare(segmenter or cache.model(job.model, device))
+    surrogate = None if job.surrogate is None else cache.model(job.surrogate, device)
+    image = cache.image(job.image)
     segmenter.check(image)
+    if surrogate is not None:
+        _check_surrogate(surrogate, segmenter, image)
     if len(job.image) > 1 or image.names[0].startswith(("image", "channel")):
         image = named(image, segmenter.spec.channels)
-    return segmenter, image, _labels(job, job.truth, image, segmenter), _labels(job, job.target, image, segmenter)
+    truth, target = (_labels(job, path, image, segmenter) for path in (job.truth, job.target))
+    return Inputs(segmenter, image, truth, target, surrogate)
+
+
+def _check_surrogate(surrogate: Segmenter, segmenter: Segmenter, image: Image) -> None:
+    """Raise BadRequest where two models do not speak of the same structures or channels."""
+    try:
+        surrogate.check(image)
+    except BadRequest as error:
+        raise BadRequest(f"surrogate: {error}") from error
+    theirs, ours = (sorted(s.scheme.names.items()) for s in (surrogate, segmenter))
+    if [value for value, _ in theirs] != [value for value, _ in ours]:
+        raise BadRequest(f"the surrogate's labels ({theirs}) are not the model's ({ours})")
 
 
 def named(image: Image, names: tuple[str, ...]) -> Image:
     """Return the image with the channel names of the model."""
-    from dataclasses import replace
-
     return replace(image, names=names)
 
 
@@ -119,17 +151,20 @@ def _labels(job: Job, path: str | None, image: Image, segmenter: Segmenter) -> L
     return labels
 
 
-def _write_run(
-    stage: Path, job: Job, segmenter: Segmenter, clean: Image, truth: LabelMap | None, crafted: Crafted, started: float
-) -> None:
+def _write_run(stage: Path, job: Job, inputs: Inputs, crafted: Crafted, started: float) -> None:
     """Write every file of a run into ``stage``."""
     from AdvSegLib.evaluation import history_rows, measure
     from AdvSegLib.metrics.difference import difference_map
     from AdvSegLib.reports.content import RunContent
     from AdvSegLib.reports.run_report import write_run_report
+    from AdvSegLib.segmenters.memory import Relief
 
+    clean, truth, scheme = inputs.image, inputs.truth, inputs.segmenter.scheme
     adversarial = _save_and_read_back(stage, clean, crafted.image)
-    clean_labels, adversarial_labels = segmenter.segment(clean), segmenter.segment(adversarial)
+    judge = Relief(inputs.segmenter)
+    clean_labels = judge.run(lambda s: s.segment(clean))
+    adversarial_labels = judge.run(lambda s: s.segment(adversarial))
+    crafted = replace(crafted, notes=tuple(dict.fromkeys((*crafted.notes, *judge.notes))))
     difference = difference_map(clean_labels, adversarial_labels)
     for name, labels in (
         ("clean_labels", clean_labels),
@@ -137,12 +172,12 @@ def _write_run(
         ("difference", difference),
     ):
         labels.write(stage / f"{name}.nii.gz")
-    metrics = measure(job, clean, adversarial, clean_labels, adversarial_labels, truth, crafted, segmenter.scheme)
+    metrics = measure(job, clean, adversarial, clean_labels, adversarial_labels, truth, crafted, scheme)
     history = history_rows(crafted, metrics)
     content = RunContent(
         clean, adversarial, clean_labels, adversarial_labels, difference, truth,
-        crafted.goal if crafted.targeted else None, segmenter.scheme, metrics, history, job.to_dict(),
-        _provenance(job, segmenter, metrics, started),
+        crafted.goal if crafted.targeted else None, scheme, metrics, history, job.to_dict(),
+        _provenance(job, inputs, metrics, started),
     )  # fmt: skip
     write_json(stage / "metrics.json", metrics)
     write_json(stage / "job.json", content.job)
@@ -185,20 +220,27 @@ def _towards_zero(adversarial: FloatArray, clean: FloatArray) -> FloatArray:
     return np.where(np.abs(change) > np.abs(exact), np.nextafter(change, np.float32(0)), change)
 
 
-def _provenance(job: Job, segmenter: Segmenter, metrics: Mapping[str, Any], started: float) -> dict[str, Any]:
+def _provenance(job: Job, inputs: Inputs, metrics: Mapping[str, Any], started: float) -> dict[str, Any]:
     """Return what made the run; ``key`` depends on request and inputs only, ``time`` on the machine."""
-    paths = [*job.image, *filter(None, (job.truth, job.target))]
-    hashes = {path: hash_path(Path(path)) for path in paths}
-    request = {k: v for k, v in job.to_dict().items() if k not in ("model", "image", "truth", "target", "device")}
-    weights = weights_hash(segmenter.network)
+    hashes = {path: hash_path(Path(path)) for path in job.files}
+    paths = ("model", "image", "truth", "target", "surrogate", "device")
+    request = {k: _without_file(v) for k, v in job.to_dict().items() if k not in paths}
+    weights = weights_hash(inputs.segmenter.network)
+    crafted_on = None if inputs.surrogate is None else weights_hash(inputs.surrogate.network)
     return {
         "schema": PROVENANCE_SCHEMA,
-        "key": content_key(request, [weights, *hashes.values()]),
+        "key": content_key(request, [weights, *([crafted_on] if crafted_on else []), *hashes.values()]),
         "seed": job.seed,
-        "device": str(segmenter.device),
+        "device": str(inputs.segmenter.device),
         "versions": versions(),
         "model": {"name": job.model, "weights_sha256": weights},
+        "surrogate": None if crafted_on is None else {"name": job.surrogate, "weights_sha256": crafted_on},
         "inputs_sha256": hashes,
         "budget": metrics["budget"],
         "time": {"finished": now(), "seconds": round(time.perf_counter() - started, 3)},
     }
+
+
+def _without_file(value: Any) -> Any:
+    """Return a part of the request without the name of its file, whose content is hashed instead."""
+    return {k: v for k, v in value.items() if k != "file"} if isinstance(value, Mapping) else value

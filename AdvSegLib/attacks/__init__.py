@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from AdvSegLib.attacks.asma import ASMA, AdaptiveMask, StaticMask
 from AdvSegLib.attacks.base import Attack
 from AdvSegLib.attacks.gradient_sign import FGSM, PGD, IterativeFGSM, TargetedIterativeFGSM
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.parameters import make
 
 ATTACKS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD)
+    attack.name: attack for attack in (FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD, StaticMask, AdaptiveMask, ASMA)
 }
 
-__all__ = ["ATTACKS", "FGSM", "PGD", "Attack", "IterativeFGSM", "TargetedIterativeFGSM", "describe", "make_attack"]
+__all__ = [
+    "ASMA",
+    "ATTACKS",
+    "FGSM",
+    "PGD",
+    "AdaptiveMask",
+    "Attack",
+    "IterativeFGSM",
+    "StaticMask",
+    "TargetedIterativeFGSM",
+    "describe",
+    "make_attack",
+]
 
 
 def make_attack(name: str, **parameters: Any) -> Attack:
@@ -26,13 +39,14 @@ def make_attack(name: str, **parameters: Any) -> Attack:
 
 
 def describe() -> list[dict[str, Any]]:
-    """Return every attack as JSON data: name, summary, source, aim, parameters."""
+    """Return every attack as JSON data: name, summary, source, aim, default budget, parameters."""
     return [
         {
             "name": attack.name,
             "summary": attack.summary,
             "source": attack.source,
             "aim": attack.aim,
+            "default_epsilon": attack.default_epsilon,
             "parameters": attack.parameters(),
         }
         for attack in ATTACKS.values()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from AdvSegLib.loss_names import LOSS_NAMES
 from AdvSegLib.parameters import Parameters, parameter
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from AdvSegLib.targets import Goal
 
 Aim = Literal["untargeted", "either", "targeted"]
-LOSS_NAMES = ("dice", "dice-published", "iou", "ce", "bce")
+
+__all__ = ["LOSS_NAMES", "Aim", "Attack"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Attack(Parameters, ABC):
         maximum=1.0,
     )
     temperature: float = parameter(
-        1.0, "logits are divided by this before the loss; a student distilled at T shows its gradients at T", minimum=0.0
+        1.0,
+        "logits are divided by this before the loss: a network distilled at T shows its gradients at T",
+        minimum=1e-9,
     )
 
     def __call__(
@@ -65,9 +69,7 @@ class Attack(Parameters, ABC):
         """Attack ``x`` ``(N, C, *spatial)`` within ``budget``; see :func:`AdvSegLib.attacks.engine.walk`."""
         from AdvSegLib.attacks.engine import walk
 
-        return walk(
-            self, segmenter, x, goal, budget, seed=seed, precision=precision, progress=progress, cancel=cancel
-        )
+        return walk(self, segmenter, x, goal, budget, seed=seed, precision=precision, progress=progress, cancel=cancel)
 
     @property
     def loss_name(self) -> str:
@@ -93,7 +95,7 @@ class Attack(Parameters, ABC):
 
         assert look.logits is not None
         logits = look.logits if self.temperature == 1 else look.logits / self.temperature
-        return get_loss(self.loss_name)(logits, look.target, look.scheme)
+        return get_loss(self.loss_name)(logits, look.target, look.scheme, sign=look.sign)
 
     def finished(self, look: Look) -> Tensor | None:
         """Return which samples have reached their goal ``(N,)``; None where the walk never ends early."""

@@ -58,8 +58,8 @@ def walk(
     """Walk from ``x`` ``(N, C, *spatial)`` along the attack's direction, inside ``budget``, for its steps.
 
     ``precision="bf16"`` takes the gradients in bfloat16; whether a sample has reached its goal is still judged in
-    ``segmenter``'s own precision. A sample that has leaves the batch. Raises BadRequest where image, goal and budget do
-    not fit, Cancelled when ``cancel()`` says so, and AdvSegError where the loss or its gradient is not finite.
+    ``segmenter``'s own precision. A sample that has leaves the batch. Raises BadRequest where image, goal and budget
+    do not fit, Cancelled when ``cancel()`` says so, and AdvSegError where the loss or its gradient is not finite.
     """
     clean = x.detach()
     if goal.labels.shape != (clean.shape[0], *clean.shape[2:]):

@@ -41,7 +41,7 @@ class Sight:
         if not bool(torch.stack([labels == 0, *wanted]).any(0).all()):
             scheme.check(torch.unique(labels).tolist(), "the goal")
         target = self.part.target(scheme.encode(labels, clean.dtype))
-        return Walk(clean, budget, budget.bounds(clean), target, self.part.masks(wanted), generator)
+        return Walk(clean, budget, budget.bounds(clean), target, self.part.masks(wanted), generator, self.part)
 
     def look(self, path: Walk, x: Tensor, step: int) -> Look:
         """Return what step ``step`` sees at ``x``, its objective and gradient included."""
@@ -79,11 +79,11 @@ class Sight:
                 predicted = self.part.masks(self.scheme.masks(logits.detach()))
             look = Look(
                 step, self.attack.step_count, x, path.clean, path.target, self.goal.sign, self.part.scheme, predicted,
-                path.wanted, self.part.logits(logits),
+                path.wanted, path.budget.divisor(x), path.memory, self.part.logits(logits), leaf,
             )  # fmt: skip
             del logits
             value = self.attack.objective(look)
-            look.logits = None  # frees them for the way back
+            look.logits = look.leaf = None  # frees them for the way back
             if gradient:
                 (slope,) = torch.autograd.grad(value.sum(), leaf)
                 look.gradient = path.budget.inside(slope)

@@ -12,6 +12,7 @@ from torch import Tensor
 from AdvSegLib.budgets import Budget
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.metrics.overlap import overlap_of_masks, paper_iou_of_masks
+from AdvSegLib.targets import Part
 
 Kept = TypeVar("Kept")
 
@@ -20,10 +21,11 @@ Kept = TypeVar("Kept")
 class Look:
     """What a step sees of the image it stands on. First axis of every tensor: the samples still walking.
 
-    ``logits`` (with their graph, only while the objective is computed), ``target``, ``predicted``, ``wanted`` and
-    ``scheme`` are of the structures the goal counts. ``value`` is the attack's objective and ``gradient`` that of its
-    sum with respect to ``x``, 0 outside the budget's region; None where the attack takes none. ``notes`` is for what
-    an attack's objective wants to tell its other hooks.
+    ``logits`` and ``leaf`` (the image as a leaf of their graph) are there only while the objective is computed;
+    ``unit`` is one unit of the budget in source intensities, never 0. ``logits``, ``target``, ``predicted``,
+    ``wanted`` and ``scheme`` are of the structures the goal counts. ``value`` is the attack's objective and
+    ``gradient`` that of its sum with respect to ``x``, 0 outside the budget's region; None where the attack takes
+    none. ``memory`` is the walk's, to read; ``notes`` is for what an attack's objective tells its other hooks.
     """
 
     step: int
@@ -35,7 +37,10 @@ class Look:
     scheme: LabelScheme
     predicted: tuple[Tensor, ...]
     wanted: tuple[Tensor, ...]
+    unit: Tensor
+    memory: dict[str, Tensor]
     logits: Tensor | None = None
+    leaf: Tensor | None = None
     value: Tensor | None = None
     gradient: Tensor | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
@@ -55,8 +60,9 @@ class Look:
 class Walk:
     """What a walk carries from step to step. First axis of every tensor: the samples still walking.
 
-    ``memory`` is the attack's own, for tensors of that first axis (momentum, step sizes). ``best`` and ``merit`` hold,
-    for attacks that define a merit, the best image so far and what it was worth, ``improved`` where that was just now.
+    ``target`` and ``wanted`` are of ``part``, the structures the goal counts. ``memory`` is the attack's own, for
+    tensors of that first axis (momentum, step sizes). ``best`` and ``merit`` hold, for attacks that define a merit,
+    the best image so far and what it was worth, ``improved`` where that was just now.
     """
 
     clean: Tensor
@@ -65,6 +71,7 @@ class Walk:
     target: Tensor
     wanted: tuple[Tensor, ...]
     generator: torch.Generator
+    part: Part
     index: Tensor | None = None
     memory: dict[str, Tensor] = field(default_factory=dict)
     best: Tensor | None = None

@@ -24,7 +24,6 @@ from AdvSegLib.segmenters.spec import Blend, Precision, Spec, Statistics, Window
 from AdvSegLib.segmenters.stitching import in_groups, stitched
 from AdvSegLib.volumes import Grid, Image, LabelMap
 
-
 SLICE_VOXELS = 2**22
 """A 2-D network on a volume takes about this many pixels, slices together, in one forward."""
 

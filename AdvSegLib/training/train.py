@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from AdvSegLib.errors import AdvSegError, unknown_name
-from AdvSegLib.labels import LabelScheme
-from AdvSegLib.losses import Loss, cross_entropy, soft_dice, soft_iou
+from AdvSegLib.losses import Loss, cross_entropy, dice_ce, soft_dice, soft_iou
 from AdvSegLib.metrics.overlap import compare, mean
 from AdvSegLib.runs import staged_folder
 from AdvSegLib.segmenters.bundle import save_bundle
@@ -27,16 +26,11 @@ from AdvSegLib.training.augmentation import Augmentation
 from AdvSegLib.training.pool import Sample, draw_phantom, draw_pool
 from AdvSegLib.training.recipe import Recipe
 
-
-def _dice_ce(logits: Tensor, target: Tensor, scheme: LabelScheme) -> Tensor:
-    return soft_dice(logits, target, scheme) + cross_entropy(logits, target, scheme)
-
-
 TRAINING_LOSSES: dict[str, Loss] = {
     "dice": soft_dice,
     "iou": soft_iou,
     "ce": cross_entropy,
-    "dice+ce": _dice_ce,
+    "dice+ce": dice_ce,
 }
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,

@@ -303,7 +303,7 @@ def test_schemas_are_valid_and_versioned(name: str) -> None:
 
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
-    assert schema["$id"] == f"advseg.{name}/1"
+    assert schema["$id"] == f"advseg.{name.replace('_', '-')}/1"
 
 
 def test_ti_fgsm_label_must_be_one_of_the_models(tmp_path: Path) -> None:

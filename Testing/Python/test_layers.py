@@ -30,7 +30,10 @@ def test_library_never_imports_slicer_or_qt(path: Path) -> None:
     assert not imported(path) & {"slicer", "vtk", "qt", "ctk", "PySide6", "vtkmodules", "Testing", "nilearn"}
 
 
-LIGHT = ("attacks", "labels", "volumes", "cases.registry", "segmenters.catalogue", "training.recipe", "jobs")
+LIGHT = (
+    "attacks", "labels", "volumes", "cases.registry", "segmenters.catalogue", "training.recipe", "jobs", "target_maps",
+    "regions", "loading", "worker",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("module", ["AdvSegLib", *(f"AdvSegLib.{name}" for name in LIGHT)])

@@ -1,0 +1,153 @@
+"""The options of ``advseg``'s commands. Light."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any, NoReturn
+
+from AdvSegLib import __version__
+from AdvSegLib.errors import BadRequest
+
+DEMO_SEED = 900_015
+
+
+class _Parser(ArgumentParser):
+    """argparse, whose complaints are one clear line, and to whom -1e-3 is a number."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$|^-(inf|nan)$")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadRequest instead of printing the whole usage."""
+        raise BadRequest(f"{message} ({self.prog} --help tells more)")
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_seed.__name__, _count.__name__ = "seed (a whole number >= 0)", "whole number >= 1"
+
+
+def build_parser() -> ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(prog="advseg", description="How a segmentation network is fooled by noise nobody sees.")
+    parser.add_argument("--version", action="version", version=f"advseg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _demo_options(commands.add_parser("demo", help="segment, attack and compare a synthetic brain scan"))
+    _segment_options(commands.add_parser("segment", help="segment a scan"))
+    _attack_options(commands.add_parser("attack", help="attack a model on a scan and report what changed"))
+    _run_options(commands.add_parser("run", help="run a job from its JSON file"))
+    _train_options(commands.add_parser("train", help="train a model from a recipe"))
+    _cases_options(commands.add_parser("cases", help="list or write cases of a data set or phantom"))
+    _worker_options(commands.add_parser("worker", help="run jobs from stdin as JSON lines, models kept loaded"))
+    _info_options(commands.add_parser("info", help="list models, attacks, case sources, recipes"))
+    return parser
+
+
+def _demo_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, help="run folder (default: demo-run, numbered where it exists)")
+    parser.add_argument("--seed", type=_seed, default=DEMO_SEED, help="which phantom (default: %(default)s)")
+    _device_option(parser)
+
+
+def _device_option(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
+
+
+def _scan_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="a shipped model's name, or a bundle's folder")
+    parser.add_argument("--image", required=True, nargs="+", metavar="F", help="one file a channel, or one of all")
+    parser.add_argument("--truth", metavar="F", help="label map to measure against")
+    parser.add_argument("--relabel", nargs="+", default=[], metavar="OLD=NEW", help="label values of F to the model's")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
+    _device_option(parser)
+
+
+def _segment_options(parser: ArgumentParser) -> None:
+    _scan_options(parser)
+    _window_options(parser)
+
+
+def _window_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--window", nargs="+", type=_count, metavar="N", help="pass over the scan in windows this large"
+    )
+    parser.add_argument("--overlap", type=float, help="share of a window that neighbours cover too (default: 0.25)")
+    parser.add_argument("--blend", choices=("gaussian", "constant"), help="weights of windows (default: gaussian)")
+    parser.add_argument("--mirror", nargs="+", type=int, metavar="AXIS", help="see windows mirrored along axes too")
+    parser.add_argument("--checkpoint", action="store_true",
+                        help="compute activations again instead of holding them")  # fmt: skip
+
+
+def _attack_options(parser: ArgumentParser) -> None:
+    _scan_options(parser)
+    parser.add_argument("--attack", required=True, metavar="NAME", help="see advseg info")
+    parser.add_argument("--epsilon", type=float,
+                        help="budget as a fraction of each channel's clean range (default: 0.05; 1 for attacks that "
+                             "bound their change themselves)")  # fmt: skip
+    parser.add_argument("--norm", default="linf", choices=("linf", "l2"),
+                        help="linf, or l2: epsilon is then the Euclidean norm of change / range")  # fmt: skip
+    parser.add_argument("--steps", type=int, help="steps of an iterative attack (default: the paper's)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other parameters of the attack")
+    parser.add_argument("--target", metavar="F", help="label map to approach")
+    parser.add_argument("--aim", nargs="+", metavar=("KIND", "NAME=VALUE"),
+                        help="draw the target instead, e.g. heart-symbol structure=heart size=small")  # fmt: skip
+    parser.add_argument("--keep", choices=("truth", "prediction", "nothing"),
+                        help="what structures beside the target's keep (default: the truth, if given)")  # fmt: skip
+    parser.add_argument("--region", nargs="+", metavar=("KIND", "NAME=VALUE"),
+                        help="where noise may go, e.g. box structure=heart margin_mm=5; see advseg info")  # fmt: skip
+    parser.add_argument("--surrogate", metavar="MODEL", help="craft on this model, score on --model (black box)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default: %(default)s)")
+    parser.add_argument("--statistics", default="recomputed", choices=("recomputed", "frozen"),
+                        help="intensity statistics the attack sees: of each image, or of the clean one")  # fmt: skip
+    parser.add_argument("--resolution", default="native", choices=("native", "network"),
+                        help="craft on the scan's own grid, or on the network's")  # fmt: skip
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"),
+                        help="of the gradients; results are judged in fp32 (default: %(default)s)")  # fmt: skip
+    _window_options(parser)
+
+
+def _run_options(parser: ArgumentParser) -> None:
+    parser.add_argument("job", type=Path, help="job.json")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
+
+
+def _train_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a YAML file")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write, new or empty")
+    parser.add_argument("--iterations", type=_count, help="override the recipe's number of iterations")
+    _device_option(parser)
+
+
+def _cases_options(parser: ArgumentParser) -> None:
+    parser.add_argument("source", help="see advseg info")
+    parser.add_argument("path", nargs="?", type=Path, help="folder or file of the data set (phantoms need none)")
+    parser.add_argument("--count", type=_count, default=4, help="phantoms to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="first phantom's seed (default: %(default)s)")
+    parser.add_argument("--size", type=_count, help="phantom's side in voxels")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
+    parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of the cases")
+    parser.add_argument("--json", action="store_true", help="list as JSON")
+
+
+def _worker_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--on-eof", default="finish", choices=("finish", "cancel"),
+                        help="where stdin ends: finish the jobs, or cancel them (default: %(default)s)")  # fmt: skip
+
+
+def _info_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="machine-readable")
