@@ -23,7 +23,7 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 bench: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python Testing/Benchmarks/pgd_over_floor.py
+	OMP_NUM_THREADS=1 $(BIN)/python Testing/Benchmarks/step_costs.py
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

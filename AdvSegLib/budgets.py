@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +12,10 @@ from torch import Tensor
 from AdvSegLib.errors import BadRequest
 
 Norm = Literal["linf", "l2"]
+LARGE = 2**24
+"""Above this many numbers an image's bounds are not held."""
+SLAB = 2**21
+"""They are computed for about this many numbers at a time instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +91,7 @@ class Budget:
         They are the eps-ball (``linf``) cut by the box, and the clean image outside the region. They are computed in
         float64, a channel at a time, and rounded inwards, so that no rounding exceeds the budget.
         """
-        if bool((clean < self.low).any()) or bool((clean > self.high).any()):
-            raise BadRequest("the clean image leaves the budget's valid range; widen the range to hold it")
+        self.check(clean)
         low, high = self.low.expand_as(clean), self.high.expand_as(clean)
         if self.norm == "linf":
             ball = torch.empty_like(clean), torch.empty_like(clean)
@@ -101,6 +105,43 @@ class Budget:
         if self.region is None:
             return low, high
         return torch.where(self.region, low, clean), torch.where(self.region, high, clean)
+
+    def check(self, clean: Tensor) -> None:
+        """Raise BadRequest where the clean image leaves the valid range."""
+        if bool((clean < self.low).any()) or bool((clean > self.high).any()):
+            raise BadRequest("the clean image leaves the budget's valid range; widen the range to hold it")
+
+    def holder(self, clean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return ``project(x, clean)`` for a walk from ``clean``.
+
+        Bounds are held for the whole walk; of large images they are computed again at every step, a slab at a time,
+        because two more copies of a volume are dearer than a second.
+        """
+        self.check(clean)
+        if self.norm == "l2" or clean.numel() <= LARGE:
+            bounds = self.bounds(clean)
+            return lambda x, clean: self.project(x, clean, bounds)
+
+        def by_slabs(x: Tensor, clean: Tensor) -> Tensor:
+            held = torch.empty_like(x)
+            thick = max(1, SLAB // max(1, x[:, :1, :1].numel()))
+            for channel in range(x.shape[1]):
+                for first in range(0, x.shape[2], thick):
+                    slab = (slice(None), slice(channel, channel + 1), slice(first, first + thick))
+                    budget = self.of_slab(slab)
+                    held[slab] = budget.project(x[slab], clean[slab], budget.bounds(clean[slab]))
+            return held
+
+        return by_slabs
+
+    def of_slab(self, slab: tuple[slice, ...]) -> Budget:
+        """Return the budget of a slab of images, given as slices of samples, channels and the first spatial axis."""
+
+        def pick(t: Tensor) -> Tensor:
+            return t[tuple(slice(None) if n == 1 else part for n, part in zip(t.shape, slab, strict=False))]
+
+        region = None if self.region is None else pick(self.region)
+        return Budget(self.norm, self.epsilon, pick(self.scale), pick(self.low), pick(self.high), region)
 
     def inside(self, gradient: Tensor) -> Tensor:
         """Return ``gradient`` with 0 outside the region."""
@@ -140,9 +181,16 @@ class Budget:
 
     def distances(self, x: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """Return per sample ``(N,)``: ``linf``, ``l2``, ``mse`` of the change in units of ``scale``."""
-        change = ((x - clean) / self.divisor(x)).flatten(1)
-        square = change.square().sum(1)
-        return {"linf": change.abs().amax(1), "l2": square.sqrt(), "mse": square / change.shape[1]}
+        divisor = self.divisor(x).expand(*x.shape[:2], *([1] * (x.ndim - 2)))
+        channels = range(x.shape[1]) if x.numel() > LARGE else (slice(None),)
+        largest, squares = [], []
+        for one in channels:
+            part = one if isinstance(one, slice) else slice(one, one + 1)
+            change = ((x[:, part] - clean[:, part]) / divisor[:, part]).flatten(1)
+            squares.append(change.square().sum(1))
+            largest.append(change.abs_().amax(1))
+        square = torch.stack(squares).sum(0)
+        return {"linf": torch.stack(largest).amax(0), "l2": square.sqrt(), "mse": square / x[0].numel()}
 
 
 def _length(change: Tensor) -> Tensor:

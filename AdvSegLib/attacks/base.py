@@ -115,13 +115,16 @@ class Attack(Parameters, ABC):
     def advance(self, walk: Walk, look: Look) -> Tensor:
         """Return the next image: a stride along the direction, down the objective where the goal is a target."""
         assert look.gradient is not None
-        return look.x + look.sign * self.stride(walk.budget) * self.direction(look.gradient, walk.budget)
+        import torch
+
+        step = self.direction(look.gradient, walk.budget)
+        return torch.add(look.x, step, alpha=look.sign * self.stride(walk.budget))
 
     def direction(self, gradient: Tensor, budget: Budget) -> Tensor:
         """Return the unit step, in source intensities, that climbs steepest in the budget's norm."""
         unit = budget.unit(gradient)
         if budget.norm == "linf":
-            return gradient.sign() * unit
+            return gradient.sign().mul_(unit)
         scaled = gradient * unit
         length = scaled.flatten(1).square().sum(1).sqrt().clamp_min(1e-12)
         return scaled / length.view(-1, *([1] * (gradient.ndim - 1))) * unit

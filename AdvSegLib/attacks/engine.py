@@ -87,7 +87,9 @@ def walk(
                 if bool(leaving.all()):
                     break
                 path, look = keep(path, ~leaving), keep(look, ~leaving)
-            adversarial = path.project(attack.advance(path, look))
+            adversarial = attack.advance(path, look)
+            del look  # its images and gradient are not needed while projecting
+            adversarial = path.project(adversarial)
     else:
         adversarial = left.fill(path, sight.last(path, adversarial))
     adversarial = budget.tighten(left.images if left.images is not None else adversarial, clean)

@@ -41,7 +41,7 @@ class Sight:
         if not bool(torch.stack([labels == 0, *wanted]).any(0).all()):
             scheme.check(torch.unique(labels).tolist(), "the goal")
         target = self.part.target(scheme.encode(labels, clean.dtype))
-        return Walk(clean, budget, budget.bounds(clean), target, self.part.masks(wanted), generator, self.part)
+        return Walk(clean, budget, target, self.part.masks(wanted), generator, self.part)
 
     def look(self, path: Walk, x: Tensor, step: int) -> Look:
         """Return what step ``step`` sees at ``x``, its objective and gradient included."""

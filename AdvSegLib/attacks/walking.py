@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
@@ -67,7 +68,6 @@ class Walk:
 
     clean: Tensor
     budget: Budget
-    bounds: tuple[Tensor, Tensor]
     target: Tensor
     wanted: tuple[Tensor, ...]
     generator: torch.Generator
@@ -77,10 +77,18 @@ class Walk:
     best: Tensor | None = None
     merit: Tensor | None = None
     improved: Tensor | None = None
+    holder: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest allowed intensities ``(N, C, *spatial)``, for attacks that need them as numbers."""
+        return self.budget.bounds(self.clean)
 
     def project(self, x: Tensor) -> Tensor:
         """Bring ``x`` back into the budget."""
-        return self.budget.project(x, self.clean, self.bounds)
+        if self.holder is None:
+            self.holder = self.budget.holder(self.clean)
+        return self.holder(x, self.clean)
 
     def remember(self, x: Tensor, merit: Tensor) -> None:
         """Keep ``x`` of the samples whose ``merit`` ``(N,)`` is higher than any before."""
@@ -113,7 +121,7 @@ def keep(thing: Kept, staying: Tensor) -> Kept:
     made = type(thing)(**{item.name: _kept(getattr(thing, item.name), staying) for item in fields(thing)})  # type: ignore[arg-type]
     if isinstance(thing, Walk):
         index = torch.arange(len(staying), device=staying.device) if thing.index is None else thing.index
-        made.index = index[staying]  # type: ignore[attr-defined]
+        made.index, made.holder = index[staying], None  # type: ignore[attr-defined]
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from AdvSegLib.segmenters.spec import Intensity
@@ -122,9 +123,54 @@ def apply_intensity(x: Tensor, intensity: Intensity, frozen: tuple[Tensor, Tenso
     """Map source intensities ``(N, C, *spatial)`` to network input, with frozen or recomputed statistics."""
     if intensity.kind == "none":
         return x
+    if intensity.kind == "zscore" and frozen is None:
+        z: Tensor = _ZScore.apply(x, intensity.foreground)  # type: ignore[no-untyped-call]
+        return z
     scale, shift = frozen if frozen is not None else scale_and_shift(x, intensity)
     x = x * scale + shift
     return x.clamp(intensity.low, intensity.high) if intensity.kind == "quantile" else x
+
+
+class _ZScore(torch.autograd.Function):
+    """``(x - mean) / std`` with the gradient through both, a channel at a time.
+
+    Autograd would hold several copies of a whole volume for it; this holds ``x`` and a few numbers.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, foreground: bool) -> Tensor:
+        y, found = torch.empty_like(x), []
+        for channel in range(x.shape[1]):
+            flat = x[:, channel : channel + 1].flatten(2)
+            mean, std = _moments(flat, foreground=foreground)
+            inverse = _safe_inverse(std)
+            y[:, channel : channel + 1] = (x[:, channel : channel + 1] - _like(mean, x)).mul_(_like(inverse, x))
+            found.append((mean, inverse))
+        ctx.save_for_backward(x, *(torch.cat(side, 1) for side in zip(*found, strict=True)))
+        ctx.foreground = foreground
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: Tensor) -> Any:
+        x, means, inverses = ctx.saved_tensors
+        back = torch.empty_like(x)
+        for channel in range(x.shape[1]):
+            one = slice(channel, channel + 1)
+            flat, slope = x[:, one].flatten(2), wanted[:, one].flatten(2)
+            mean, inverse = means[:, one, None], inverses[:, one, None]
+            inside = (flat > flat.mean(2, keepdim=True)).to(flat.dtype) if ctx.foreground else torch.ones_like(flat)
+            count = inside.sum(2, keepdim=True).clamp_min(1.0)
+            centred = flat - mean
+            by_mean = -inverse * slope.sum(2, keepdim=True) / count
+            by_std = -inverse.pow(3) * (slope * centred).sum(2, keepdim=True) / count
+            back[:, one] = (slope * inverse + inside * (by_mean + by_std * centred)).view_as(back[:, one])
+        return back, None
+
+
+def _like(values: Tensor, x: Tensor) -> Tensor:
+    """Shape ``(N, C)`` so that it broadcasts against ``x``."""
+    return values.view(*values.shape, *([1] * (x.ndim - 2)))
 
 
 def _moments(flat: Tensor, *, foreground: bool) -> tuple[Tensor, Tensor]:

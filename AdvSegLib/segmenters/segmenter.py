@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
+from AdvSegLib.segmenters.checkpointing import checkpointed
 from AdvSegLib.segmenters.preprocessing import (
     Axes,
     apply_intensity,
@@ -84,7 +85,7 @@ class Segmenter:
         if statistics != "frozen":
             raise BadRequest(f"unknown statistics '{statistics}'; known: recomputed, frozen")
         x = self.tensor(image)
-        return replace(bound, frozen=scale_and_shift(bound.axes.apply(x), self.spec.intensity))
+        return replace(bound, frozen=scale_and_shift(x, self.spec.intensity))
 
     def at(self, precision: Precision) -> Segmenter:
         """Return this segmenter with its network run in another precision; logits keep the input's type."""
@@ -159,7 +160,7 @@ class Segmenter:
                 f"expected (N, {len(self.spec.channels)}, *{self.spec.dims}-D spatial), got {tuple(x.shape)}"
             )
         axes = self.axes if len(self.axes.order) == x.ndim - 2 else Axes(tuple(range(x.ndim - 2)), ())
-        oriented = apply_intensity(axes.apply(x), self.spec.intensity, self.frozen)
+        oriented = axes.apply(apply_intensity(x, self.spec.intensity, self.frozen))  # in this order x is not copied
         seen = resize(oriented, self.network_size(tuple(x.shape[2:])))
         return axes.undo(resize(self._run(seen), oriented.shape[2:]))
 
@@ -215,11 +216,8 @@ class Segmenter:
             return _first(self._layers(x)).to(x.dtype)
 
     def _layers(self, x: Tensor) -> Any:
-        if self.checkpointed and self.can_checkpoint and torch.is_grad_enabled():
-            from torch.utils.checkpoint import checkpoint_sequential
-
-            layers: Any = self.network
-            return checkpoint_sequential(layers, math.isqrt(len(layers)), x, use_reentrant=False)  # type: ignore[no-untyped-call]
+        if self.checkpointed and isinstance(self.network, nn.Sequential) and torch.is_grad_enabled():
+            return checkpointed(self.network, x)
         return self.network(x)
 
 

@@ -102,9 +102,9 @@ class _Stitch(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         plan, gradient = ctx.plan, torch.zeros_like(x)
         share = len(plan.flips)
-        for group in plan.groups:
-            scale = torch.cat([plan.weight / _at(plan.total, place) / share for place in group])
-            slope = _gather(wanted, group) * scale
+        for group in reversed(plan.groups):  # the order in which autograd would add the windows up
+            total = torch.cat([_at(plan.total, place) for place in group])
+            slope = _gather(wanted, group) / (total * share) * plan.weight
             for flip in plan.flips:
                 with torch.enable_grad():
                     leaf = _flipped(_gather(x, group), flip).detach().requires_grad_()
