@@ -21,6 +21,8 @@ class Parameters:
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Parameters that every thing of the kind has: listed last."""
 
     def __post_init__(self) -> None:
         """Hold every parameter to its declared type and limits."""
@@ -34,10 +36,10 @@ class Parameters:
 
     @classmethod
     def parameters(cls) -> list[dict[str, Any]]:
-        """Return each parameter as JSON data: name, type, default, doc, and its limits."""
+        """Return each parameter as JSON data: name, type, default, doc, and its limits; shared ones last."""
         return [
             {"name": item.name, "type": _type_name(item), "default": item.default, **item.metadata}
-            for item in fields(cls)
+            for item in sorted(fields(cls), key=lambda item: item.name in cls.shared)
             if item.default is not MISSING
         ]
 

@@ -108,9 +108,7 @@ class ASMA(AdaptiveMask):
     source: ClassVar[str] = "Ozbulak et al. 2019, eq. 2 and its dynamic perturbation multiplier"
 
     alpha: float = parameter(0.0, "a fixed multiplier added to the dynamic one", minimum=0.0)
-    beta: float = parameter(
-        0.002, "slope of the multiplier with the IoU (paper: 1e-6 to 1e-5, not normalised)", minimum=0.0
-    )
+    beta: float = parameter(1e-5, "slope of the multiplier with the IoU (paper: 1e-6 to 1e-5)", minimum=0.0)
     tau: float = parameter(1e-7, "multiplier at IoU 0 (paper: 1e-7)", minimum=0.0)
     iou_of: str = parameter(
         "clamped",

@@ -161,14 +161,45 @@ def attack_facts(content: RunContent) -> list[Fact]:
     if known is not None:
         facts += [Fact("What it does", known.summary), Fact("Source", known.source)]
     facts.append(Fact("Goal", goal))
+    facts += _aim_facts(job, content.metrics)
     docs = {item["name"]: item["doc"] for item in known.parameters()} if known is not None else {}
+    order = {key: place for place, key in enumerate(docs)}
     facts += [
-        Fact(key, _plain(value), str(docs.get(key, ""))) for key, value in dict(job.get("parameters", {})).items()
+        Fact(key, _plain(value), str(docs.get(key, "")))
+        for key, value in sorted(dict(job.get("parameters", {})).items(), key=lambda item: order.get(item[0], -1))
     ]
     facts += [
-        Fact(key, _plain(job[key])) for key in ("norm", "epsilon", "seed", "statistics", "resolution") if key in job
+        Fact(key, _plain(job[key]))
+        for key in ("norm", "epsilon", "seed", "precision", "statistics", "resolution")
+        if key in job
     ]
     return facts
+
+
+def _aim_facts(job: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[Fact]:
+    """Return what was drawn as a target, what the others keep, where noise might go, and what it was crafted on."""
+    facts = []
+    if job.get("aim"):
+        facts.append(Fact("Target map", _kind(job["aim"])))
+    if job.get("keep"):
+        facts.append(Fact("Other structures keep", str(job["keep"])))
+    if job.get("region"):
+        share = (metrics["budget"].get("region") or {}).get("percent")
+        of = "" if share is None else f": {percent(share)} of the image"
+        facts.append(Fact("Noise only in", f"{_kind(job['region'])}{of}"))
+    if job.get("surrogate"):
+        facts.append(Fact("Crafted on", f"{file_name(job['surrogate'])}, without a look at the model (black box)"))
+    return facts
+
+
+def _kind(part: Mapping[str, Any]) -> str:
+    """Return a kind with its parameters, file names without their folders."""
+    given = [
+        f"{name} {file_name(value) if name == 'file' else _plain(value)}"
+        for name, value in part.items()
+        if name != "kind"
+    ]
+    return f"{part['kind']} ({', '.join(given)})" if given else str(part["kind"])
 
 
 def _plain(value: Any) -> str:
@@ -189,6 +220,11 @@ def input_facts(content: RunContent) -> list[Fact]:
     facts += [Fact(key.capitalize(), file_name(job[key])) for key in ("truth", "target") if job.get(key)]
     if job.get("relabel"):
         facts.append(Fact("Relabelled", ", ".join(f"{old} → {new}" for old, new in job["relabel"].items())))
+    if job.get("windows"):
+        windows = job["windows"]
+        size = f" {TIMES} ".join(str(n) for n in windows["size"])
+        mirrored = f", mirrored along axes {windows['mirror']}" if windows.get("mirror") else ""
+        facts.append(Fact("Windows", f"{size}, overlap {_plain(windows['overlap'])}, {windows['blend']}{mirrored}"))
     facts.append(Fact("Channels", ", ".join(content.clean.names)))
     facts.append(
         Fact(
@@ -222,5 +258,8 @@ def hash_facts(content: RunContent) -> list[Fact]:
         ("key of this run", origin.get("key")),
         (f"weights of {file_name(weights.get('name', 'model'))}", weights.get("weights_sha256")),
     ]
+    surrogate = origin.get("surrogate")
+    if surrogate:
+        pairs.append((f"weights of {file_name(surrogate['name'])}", surrogate["weights_sha256"]))
     pairs += [(file_name(path), digest) for path, digest in dict(origin.get("inputs_sha256", {})).items()]
     return [Fact(name, str(digest)[:12], str(digest)) for name, digest in pairs if digest]
