@@ -7,17 +7,23 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from AdvSegLib.attacks import make_attack
+    from AdvSegLib.budgets import Budget
     from AdvSegLib.cases.registry import open_cases
     from AdvSegLib.crafting import craft
     from AdvSegLib.job_request import Job
     from AdvSegLib.jobs import run_job
     from AdvSegLib.labels import LabelScheme
+    from AdvSegLib.regions import make_region
     from AdvSegLib.segmenters.catalogue import load_model
     from AdvSegLib.segmenters.segmenter import Segmenter
-    from AdvSegLib.segmenters.spec import Intensity, Spec
+    from AdvSegLib.segmenters.spec import Intensity, Spec, Windows
+    from AdvSegLib.target_maps import make_target_map
+    from AdvSegLib.targets import Goal, Targeted, Untargeted
     from AdvSegLib.volumes import Image, LabelMap, read_image, read_labels
 
 _HOMES = {
+    "Budget": "budgets",
+    "Goal": "targets",
     "Image": "volumes",
     "Intensity": "segmenters.spec",
     "Job": "job_request",
@@ -25,9 +31,14 @@ _HOMES = {
     "LabelScheme": "labels",
     "Segmenter": "segmenters.segmenter",
     "Spec": "segmenters.spec",
+    "Targeted": "targets",
+    "Untargeted": "targets",
+    "Windows": "segmenters.spec",
     "craft": "crafting",
     "load_model": "segmenters.catalogue",
     "make_attack": "attacks",
+    "make_region": "regions",
+    "make_target_map": "target_maps",
     "open_cases": "cases.registry",
     "read_image": "volumes",
     "read_labels": "volumes",
@@ -35,6 +46,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
+    "Goal",
     "Image",
     "Intensity",
     "Job",
@@ -42,9 +55,14 @@ __all__ = [
     "LabelScheme",
     "Segmenter",
     "Spec",
+    "Targeted",
+    "Untargeted",
+    "Windows",
     "craft",
     "load_model",
     "make_attack",
+    "make_region",
+    "make_target_map",
     "open_cases",
     "read_image",
     "read_labels",

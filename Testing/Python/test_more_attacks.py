@@ -39,14 +39,14 @@ def cross_entropy_map(logits: Tensor, labels: Tensor) -> Tensor:
 def slope(walk: AWalk, x: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[float, Tensor]:
     logits, leaf = walk.logits_of(x)
     value = loss(logits, labels)
-    return float(value), torch.autograd.grad(value, leaf)[0]
+    return float(value.detach()), torch.autograd.grad(value, leaf)[0]
 
 
 def same(ours: Tensor, expected: list[Tensor]) -> None:
     assert (ours - torch.cat(expected)).abs().max() < 1e-10
 
 
-# --- MI-FGSM and diverse inputs ---------------------------------------------------------------------------------------
+# --- MI-FGSM and diverse inputs -------------------------------------------------------------------------------------
 
 
 @everywhere
@@ -116,7 +116,7 @@ def test_diversity_does_not_stop_by_what_it_did_not_see() -> None:
         MomentumFGSM(diversity=0.5, stop_at=0.2)
 
 
-# --- SegPGD and CosPGD ------------------------------------------------------------------------------------------------
+# --- SegPGD and CosPGD ----------------------------------------------------------------------------------------------
 
 
 def weighted(kind: str, targeted: bool, share: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -177,7 +177,7 @@ def test_temperature_divides_the_weighted_logits() -> None:
         assert (cool - cooled.run(kind(steps=4), budget).adversarial).abs().max() < 1e-12
 
 
-# --- APGD -------------------------------------------------------------------------------------------------------------
+# --- APGD -----------------------------------------------------------------------------------------------------------
 
 
 def plain_apgd(
