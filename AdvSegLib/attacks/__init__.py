@@ -4,26 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from AdvSegLib.attacks.apgd import APGD
 from AdvSegLib.attacks.asma import ASMA, AdaptiveMask, StaticMask
 from AdvSegLib.attacks.base import Attack
+from AdvSegLib.attacks.dag import DAG
 from AdvSegLib.attacks.gradient_sign import FGSM, PGD, IterativeFGSM, TargetedIterativeFGSM
+from AdvSegLib.attacks.minimum_norm import ALMAProx
+from AdvSegLib.attacks.momentum import MomentumFGSM
+from AdvSegLib.attacks.pixelwise import CosPGD, SegPGD
+from AdvSegLib.attacks.square import Square
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.parameters import make
 
 ATTACKS: dict[str, type[Attack]] = {
-    attack.name: attack for attack in (FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD, StaticMask, AdaptiveMask, ASMA)
-}
+    attack.name: attack
+    for attack in (
+        FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD, StaticMask, AdaptiveMask, ASMA, MomentumFGSM, SegPGD, CosPGD,
+        APGD, DAG, ALMAProx, Square,
+    )
+}  # fmt: skip
 
 __all__ = [
+    "APGD",
     "ASMA",
     "ATTACKS",
+    "DAG",
     "FGSM",
     "PGD",
+    "ALMAProx",
     "AdaptiveMask",
     "Attack",
+    "CosPGD",
     "IterativeFGSM",
+    "MomentumFGSM",
+    "SegPGD",
+    "Square",
     "StaticMask",
     "TargetedIterativeFGSM",
+    "check_aim",
     "describe",
     "make_attack",
 ]
@@ -33,7 +51,7 @@ def make_attack(name: str, **parameters: Any) -> Attack:
     """Return the attack called ``name``; BadRequest for an unknown name, parameter or value.
 
     >>> make_attack("i-fgsm", steps=5)
-    IterativeFGSM(steps=5, loss='dice')
+    IterativeFGSM(stop_at=None, temperature=1.0, steps=5, loss='dice')
     """
     return make("attack", ATTACKS, name, parameters)
 

@@ -34,7 +34,7 @@ class Attack(Parameters, ABC):
     walk must remember per sample goes into ``walk.memory``; random draws come from ``walk.uniform``.
     """
 
-    shared: ClassVar[tuple[str, ...]] = ("stop_at", "temperature")
+    shared: ClassVar[tuple[str, ...]] = ("diversity", "diversity_scale", "stop_at", "temperature")
     source: ClassVar[str]
     aim: ClassVar[Aim] = "either"
     takes_gradient: ClassVar[bool] = True

@@ -83,7 +83,7 @@ def walk(
                 path.remember(adversarial, merit)
             leaving = sight.leaving(path, look)
             if leaving is not None:
-                left.take(path, adversarial, leaving)
+                left.take(path, look.x, leaving)
                 if bool(leaving.all()):
                     break
                 path, look = keep(path, ~leaving), keep(look, ~leaving)
@@ -108,11 +108,11 @@ class _Left:
         self.images: Tensor | None = None
 
     def take(self, path: Walk, x: Tensor, leaving: Tensor) -> None:
-        """Hold the images of the samples at ``leaving``, a mask of those still walking."""
+        """Hold the images at which the samples at ``leaving``, a mask of those still walking, have arrived."""
         if self.images is None:
             self.images = self.clean.clone()
         where = leaving.nonzero()[:, 0] if path.index is None else path.index[leaving]
-        self.images[where] = path.result(x)[leaving]
+        self.images[where] = x[leaving]
 
     def fill(self, path: Walk, x: Tensor) -> Tensor:
         """Return the whole batch once the samples still walking have ended at ``x``."""

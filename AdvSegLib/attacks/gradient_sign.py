@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from AdvSegLib.attacks.base import LOSS_NAMES, Aim, Attack
+from AdvSegLib.attacks.momentum import DiverseInputs, accumulated
 from AdvSegLib.parameters import parameter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from AdvSegLib.attacks.walking import Walk
+    from AdvSegLib.attacks.walking import Look, Walk
     from AdvSegLib.budgets import Budget
 
 PAPER_STEP = 1 / 20
@@ -64,8 +65,11 @@ class TargetedIterativeFGSM(IterativeFGSM):
 
 
 @dataclass(frozen=True)
-class PGD(Attack):
-    """``x <- clip(x + alpha sign(grad J))`` to the eps-ball, then the valid range; in L2 likewise, normalised."""
+class PGD(DiverseInputs):
+    """``x <- clip(x + alpha sign(grad J))`` to the eps-ball, then the valid range; in L2 likewise, normalised.
+
+    ``momentum`` and ``diversity`` are not the paper's: they help a walk on a surrogate to transfer.
+    """
 
     name: ClassVar[str] = "pgd"
     summary: ClassVar[str] = "Projected gradient descent: many small steps, projected back into the budget"
@@ -77,6 +81,9 @@ class PGD(Attack):
     )
     loss: str = parameter("iou", "loss whose gradient is followed", choices=LOSS_NAMES)
     random_start: bool = parameter(False, "begin at a uniform random point of the ball (the papers do not)")
+    momentum: float = parameter(
+        0.0, "share of the accumulated gradient that each step keeps (MI-FGSM's is 1)", minimum=0.0
+    )
 
     def stride(self, budget: Budget) -> float:
         """Return alpha in the budget's unit."""
@@ -90,3 +97,9 @@ class PGD(Attack):
         from AdvSegLib.attacks.random_starts import random_point
 
         return random_point(walk)
+
+    def advance(self, walk: Walk, look: Look) -> Tensor:
+        """Return a stride along the gradient, or along what has accumulated of it."""
+        if self.momentum:
+            look.gradient = accumulated(walk, look, self.momentum)
+        return super().advance(walk, look)

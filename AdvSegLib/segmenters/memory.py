@@ -47,7 +47,7 @@ class Relief:
 def out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def lighter(segmenter: Segmenter) -> tuple[Segmenter, str] | None:

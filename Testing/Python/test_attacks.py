@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from AdvSegLib.attacks import ATTACKS, FGSM, PGD, IterativeFGSM, TargetedIterativeFGSM, make_attack
+from AdvSegLib.attacks import ATTACKS, FGSM, PGD, Attack, IterativeFGSM, TargetedIterativeFGSM, make_attack
+from AdvSegLib.attacks.walking import Look, Walk
 from AdvSegLib.budgets import Budget
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
 from AdvSegLib.labels import LabelScheme
+from AdvSegLib.parameters import parameter
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Intensity, Spec
 from AdvSegLib.targets import Targeted, Untargeted, constant_target
@@ -245,6 +248,35 @@ def test_random_start_follows_the_seed_and_stays_in_the_ball() -> None:
         assert all(
             float(r.history[0].linf.max() if norm == "linf" else r.history[0].l2.max()) <= 0.3 + 1e-9 for r in runs
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Creeping(Attack):
+    """Adds 0.01 a step; thinks its first image best, and has arrived at its third."""
+
+    name: ClassVar[str] = "creeping"
+    summary: ClassVar[str] = "for tests"
+    steps: int = parameter(6, "number of steps")
+
+    def merit(self, look: Look) -> Tensor:
+        return torch.full((len(look.x),), -float(look.step))
+
+    def finished(self, look: Look) -> Tensor:
+        return torch.arange(len(look.x)) < (look.step >= 2)
+
+    def advance(self, walk: Walk, look: Look) -> Tensor:
+        return look.x + 0.01
+
+
+def test_a_sample_leaves_with_the_image_at_which_it_arrived() -> None:
+    """Its best image by merit may be another one, which has not reached the goal; who stays ends at the best."""
+    segmenter = Segmenter(a_network(2), Spec.plain(SCHEME, dims=2))
+    x = torch.full((4, 1, 4, 4), 0.5, dtype=torch.float64)
+    result = Creeping()(segmenter, x, Untargeted(torch.ones(4, 4, 4).long()), Budget.fixed(1.0))
+    moved = result.perturbation.flatten(1).mean(1).tolist()
+    assert moved == pytest.approx([0.02, 0.03, 0.04, 0.05])
+    two = Creeping(steps=3)(segmenter, x[:2], Untargeted(torch.ones(2, 4, 4).long()), Budget.fixed(1.0))
+    assert two.perturbation.flatten(1).mean(1).tolist() == pytest.approx([0.02, 0.0])
 
 
 def test_progress_sees_every_step_and_cancel_stops_at_the_next() -> None:

@@ -207,7 +207,7 @@ class Greedy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x[:, 0].numel() > self.limit and torch.is_grad_enabled():
             self.refused += 1
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         out: Tensor = self.network(x)
         return out
 
@@ -239,7 +239,7 @@ def test_smaller_windows_are_said_aloud_and_the_attack_finishes() -> None:
 def test_memory_that_cannot_be_saved_stays_an_error() -> None:
     segmenter = Segmenter(Greedy(a_network(3), 0), Spec.plain(SCHEME, channels=2))
     goal = Untargeted(torch.zeros(1, 16, 16, 16).long())
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.cuda.OutOfMemoryError):
         PGD(steps=1)(segmenter, torch.rand(1, 2, 16, 16, 16), goal, Budget.fixed(0.1))
 
 
