@@ -30,7 +30,7 @@ def python_blocks(page: Path) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/how-to/your-own-model.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/how-to/your-own-model.md", "docs/how-to/targeted.md"])
 def test_python_snippets_run_as_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).gamma(2.0, 50.0, (1, 12, 12, 12)).astype(np.float32)
