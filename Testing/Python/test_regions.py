@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from AdvSegLib.cases.chest_phantom import chest_phantom
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme, chest_scheme
-from AdvSegLib.regions import REGIONS, body_mask, describe_regions, make_region, receptive_field
+from AdvSegLib.regions import REGIONS, body_mask, describe_regions, make_region
 from AdvSegLib.segmenters.networks import build_network
+from AdvSegLib.segmenters.receptive_field import receptive_field
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Spec
 from AdvSegLib.volumes import Grid, Image, LabelMap, read_image
