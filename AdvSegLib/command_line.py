@@ -44,6 +44,8 @@ def attack(options: Namespace) -> None:
     from AdvSegLib.job_request import Job
 
     parameters = {name: _value(text) for name, text in _pairs(options.set, "--set")}
+    if options.steps is not None and "steps" in parameters:
+        raise BadRequest("give --steps or --set steps=, not both")
     if options.steps is not None:
         if options.attack in ATTACKS and "steps" not in ATTACKS[options.attack].parameter_names():
             print(f"advseg: {options.attack} is a single step; --steps is ignored", file=sys.stderr)
@@ -68,7 +70,7 @@ def run(options: Namespace) -> None:
 
     try:
         data = json.loads(options.job.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadRequest(f"{options.job}: not readable as JSON ({error})") from error
     if not isinstance(data, dict):
         raise BadRequest(f"{options.job}: a job is a JSON object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,7 +21,8 @@ from AdvSegLib.segmenters.memory import Relief
 from AdvSegLib.segmenters.preprocessing import resize
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Precision, Statistics
-from AdvSegLib.target_maps import Constant, TargetMap, find_structure
+from AdvSegLib.target_maps import Constant, Structure, TargetMap
+from AdvSegLib.target_maps.base import replaced
 from AdvSegLib.targets import Goal
 from AdvSegLib.volumes import MARK, Grid, Image, LabelMap
 
@@ -75,11 +77,16 @@ def craft(
     on the scan resampled to the network's grid, as attacks on thumbnails do, and carries the perturbation to the scan
     linearly.
     """
-    epsilon = attack.default_epsilon if epsilon is None else epsilon
     pipeline = Relief(segmenter)
     aimed = choose_goal(pipeline, image, attack, truth, target, keep)
     x = segmenter.tensor(image)
-    allowed = None if region is None else region.mask(pipeline.segmenter, image, aimed.base(pipeline, image))
+    allowed = None
+    if region is not None:
+        base = aimed.base(pipeline, image)
+        allowed = pipeline.run(lambda s: region.mask(s, image, base))
+    if epsilon is None:
+        whole = attack.bounds_itself and norm == "l2"
+        epsilon = math.sqrt(x.numel()) if whole else attack.default_epsilon
     budget = Budget.of_range(x, epsilon, norm)
     if allowed is not None:
         budget = budget.within(torch.from_numpy(allowed)[None, None])
@@ -166,12 +173,15 @@ def _towards(
     scheme = pipeline.segmenter.scheme
     if keep == "truth" and truth is None:
         raise BadRequest("keep=truth needs a truth")
-    if isinstance(target, LabelMap):
+    if isinstance(target, LabelMap) and keep in (None, "nothing"):
+        target = LabelMap(target.array, target.grid, scheme.names)
         return Aimed(target, True, target.values if keep == "nothing" else (), truth)
     from_truth = truth is not None and keep != "prediction"
     anatomy = truth if from_truth and truth is not None else pipeline.run(lambda s: s.segment(image))
-    only = getattr(target, "structure", None) if keep == "nothing" else None
-    structures = find_structure(str(only), scheme).values if only else ()
+    if isinstance(target, LabelMap):
+        array = replaced(anatomy, Structure("the target", target.values), target.array, "target")
+        return Aimed(LabelMap(array, image.grid, scheme.names), True, anatomy=anatomy)
+    structures = target.about(anatomy, scheme) if keep == "nothing" else ()
     return Aimed(target.draw(anatomy, scheme), True, structures, anatomy)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from AdvSegLib.metrics.difference import DIFFERENCE, difference_map
 from AdvSegLib.metrics.image_quality import image_quality
-from AdvSegLib.metrics.overlap import compare, volumes_ml
+from AdvSegLib.metrics.overlap import compare, mean, volumes_ml
 from AdvSegLib.volumes import Image, LabelMap
 
 if TYPE_CHECKING:
@@ -100,13 +100,20 @@ def history_rows(crafted: Crafted, metrics: Mapping[str, Any]) -> list[dict[str,
     last = {
         "step": len(rows),
         "loss": "",
-        "dice": against["dice"]["mean"],
+        **{name: _counted(against[name], crafted) for name in ("dice", "iou")},
         "linf": None if quality["linf_percent"] is None else quality["linf_percent"] / 100,
         "l2": l2,
         "psnr": -10 * math.log10(mean_square) if mean_square > 0 else float("inf"),
         "measured": "on the saved image",
     }
     return [*rows, last]
+
+
+def _counted(scores: Mapping[str, Any], crafted: Crafted) -> float | None:
+    """Return the mean over the structures that counted in the loop."""
+    if not crafted.structures:
+        return scores["mean"]  # type: ignore[no-any-return]
+    return mean([scores[crafted.goal.names[value]] for value in crafted.structures])
 
 
 def _joint_l2(quality: Mapping[str, Any]) -> float:

@@ -67,6 +67,8 @@ class Job:
         check_schema("job", data, "job")
         data.pop("schema", None)
         image = data.pop("image")
+        if "seed" in data:
+            data["seed"] = int(data["seed"])  # to JSON Schema 1.0 is a whole number
         return cls(image=(image,) if isinstance(image, str) else tuple(image), **data)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,9 +91,10 @@ class Job:
             raise BadRequest("give a target or an aim, not both")
         if self.keep is not None and self.aim is None and self.target is None:
             raise BadRequest("keep says what becomes of the structures a target is not about: give a target or an aim")
-        if self.epsilon is not None:
-            return self
-        return replace(self, epsilon=make_attack(self.attack, **self.parameters).default_epsilon)
+        attack = make_attack(self.attack, **self.parameters)
+        if self.epsilon is not None or (attack.bounds_itself and self.norm == "l2"):
+            return self  # in L2 the whole range is a radius that depends on the image
+        return replace(self, epsilon=attack.default_epsilon)
 
     def make_aim(self) -> TargetMap | None:
         """Return what draws the target, where the job has an aim."""
@@ -110,11 +113,13 @@ class Job:
         except TypeError as error:
             raise BadRequest(f"job: windows: {error}") from error
 
-    def prepare(self, segmenter: Segmenter) -> Segmenter:
-        """Return the job's model as the job wants it run."""
+    def prepare(self, segmenter: Segmenter, *, crafts: bool = True) -> Segmenter:
+        """Return a model as the job wants it run; only the one that ``crafts`` has activations to compute again."""
         windows = self.make_windows()
         if windows is not None:
             segmenter = replace(segmenter, spec=replace(segmenter.spec, windows=windows))
+        if not crafts:
+            return segmenter
         if self.checkpoint and not segmenter.can_checkpoint:
             raise BadRequest("checkpoint needs a network that is a sequence of layers; take windows instead")
         return replace(segmenter, checkpointed=True) if self.checkpoint else segmenter

@@ -69,7 +69,7 @@ def run_job(
     started = time.perf_counter()
     attack = make_attack(job.attack, **job.parameters)
     job = job.resolved()
-    if job.epsilon is None or not 0 <= job.epsilon < math.inf:
+    if job.epsilon is not None and not 0 <= job.epsilon < math.inf:
         raise BadRequest(f"epsilon must be a finite number >= 0, not {job.epsilon}")
     choose_device(job.device)
     check_schema("job", job.to_dict(), "job")
@@ -86,6 +86,7 @@ def run_job(
             progress=progress, cancel=cancel,
         )  # fmt: skip
         status("saving and measuring")
+        job = replace(job, epsilon=crafted.budget.epsilon)
         _write_run(stage, job, inputs, crafted, started)
     return Path(out)
 
@@ -111,8 +112,9 @@ def load_inputs(job: Job, segmenter: Segmenter | None = None, cache: Loader | No
         if not Path(path).exists():
             raise BadRequest(f"{path}: no such file or folder")
     device = choose_device(job.device)
-    segmenter = job.prepare(segmenter or cache.model(job.model, device))
-    surrogate = None if job.surrogate is None else cache.model(job.surrogate, device)
+    black_box = job.surrogate is not None
+    segmenter = job.prepare(segmenter or cache.model(job.model, device), crafts=not black_box)
+    surrogate = job.prepare(cache.model(str(job.surrogate), device)) if black_box else None
     image = cache.image(job.image)
     segmenter.check(image)
     if surrogate is not None:
@@ -129,9 +131,12 @@ def _check_surrogate(surrogate: Segmenter, segmenter: Segmenter, image: Image) -
         surrogate.check(image)
     except BadRequest as error:
         raise BadRequest(f"surrogate: {error}") from error
-    theirs, ours = (sorted(s.scheme.names.items()) for s in (surrogate, segmenter))
-    if [value for value, _ in theirs] != [value for value, _ in ours]:
-        raise BadRequest(f"the surrogate's labels ({theirs}) are not the model's ({ours})")
+    for what, theirs, ours in (
+        ("labels", sorted(surrogate.scheme.names.items()), sorted(segmenter.scheme.names.items())),
+        ("channels", surrogate.spec.channels, segmenter.spec.channels),
+    ):
+        if theirs != ours:
+            raise BadRequest(f"the surrogate's {what} ({theirs}) are not the model's ({ours})")
 
 
 def named(image: Image, names: tuple[str, ...]) -> Image:

@@ -77,7 +77,9 @@ class InStructure(OfStructure, NoiseRegion):
     summary: ClassVar[str] = "A structure, with a margin"
     source: ClassVar[str] = "own"
 
-    margin_mm: float = parameter(0.0, "how far from its voxels' centres noise is allowed too, in mm", minimum=0.0)
+    margin_mm: float = parameter(
+        0.0, "how far from its voxels' centres noise is allowed too, in mm", minimum=0.0, maximum=1e6
+    )
 
     def allowed(self, segmenter: Segmenter, image: Image, base: LabelMap) -> BoolArray:
         """Grow the structure by the margin, measured in mm."""
@@ -101,7 +103,7 @@ class Box(OfStructure, NoiseRegion):
     summary: ClassVar[str] = "A structure's bounding box, with a margin"
     source: ClassVar[str] = "Bortsova et al. 2020, Figure 2 (Heart BBox)"
 
-    margin_mm: float = parameter(0.0, "how far the box is extended on every side, in mm", minimum=0.0)
+    margin_mm: float = parameter(0.0, "how far the box is extended on every side, in mm", minimum=0.0, maximum=1e6)
 
     def allowed(self, segmenter: Segmenter, image: Image, base: LabelMap) -> BoolArray:
         """Fill the box."""
@@ -160,7 +162,7 @@ REGIONS: dict[str, type[NoiseRegion]] = {
 }
 
 
-def make_region(name: str, **parameters: Any) -> NoiseRegion:
+def make_region(name: str, /, **parameters: Any) -> NoiseRegion:
     """Return the region called ``name``; BadRequest for an unknown name, parameter or value.
 
     >>> make_region("structure", structure="heart", margin_mm=10)

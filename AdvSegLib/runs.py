@@ -21,6 +21,8 @@ def staged_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises BadRequest where ``out`` already holds something, AdvSegError where it cannot be written.
     """
+    if "\0" in os.fspath(out):
+        raise BadRequest(f"not a place to write: {os.fspath(out)!r}")
     out = Path(out).resolve()
     _refuse_occupied(out)
     place = out if _must_keep(out) else out.parent

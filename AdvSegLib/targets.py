@@ -25,6 +25,11 @@ class Goal:
     """+1 climbs the loss against ``labels``, -1 descends it."""
     structures: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a direction that is none."""
+        if self.sign not in (1, -1):
+            raise BadRequest(f"a goal's sign is +1 (away) or -1 (towards), not {self.sign}")
+
     def __repr__(self) -> str:
         """Say what is wanted, not the voxels."""
         kind = "Targeted" if self.sign < 0 else "Untargeted"

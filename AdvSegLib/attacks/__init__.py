@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-def make_attack(name: str, **parameters: Any) -> Attack:
+def make_attack(name: str, /, **parameters: Any) -> Attack:
     """Return the attack called ``name``; BadRequest for an unknown name, parameter or value.
 
     >>> make_attack("i-fgsm", steps=5)

@@ -119,9 +119,9 @@ class ASMA(AdaptiveMask):
 
     def logits(self, segmenter: Segmenter, x: Tensor, walk: Walk) -> Tensor:
         """Return the logits of ``x``, having looked at the unclamped image first where its IoU is asked for."""
-        unclamped = walk.memory.pop(UNCLAMPED, None)
-        if unclamped is not None:
-            self._look_back(segmenter, unclamped, walk)
+        if UNCLAMPED in walk.memory:
+            self._look_back(segmenter, walk.memory[UNCLAMPED], walk)
+            del walk.memory[UNCLAMPED]  # not before: memory may run out, and this be asked again
         return segmenter.logits(x)
 
     def multiplier(self, walk: Walk, look: Look) -> Tensor | float:

@@ -40,7 +40,7 @@ class Attack(Parameters, ABC):
     takes_gradient: ClassVar[bool] = True
     """False for attacks that only query."""
     default_epsilon: ClassVar[float] = 0.05
-    """Budget where none is asked for; 1 (the whole range) for attacks that bound their change themselves."""
+    """L-inf budget where none is asked for; 1 (the whole range) for attacks that bound their change themselves."""
 
     stop_at: float | None = parameter(
         None,
@@ -71,6 +71,11 @@ class Attack(Parameters, ABC):
         from AdvSegLib.attacks.engine import walk
 
         return walk(self, segmenter, x, goal, budget, seed=seed, precision=precision, progress=progress, cancel=cancel)
+
+    @property
+    def bounds_itself(self) -> bool:
+        """Whether the attack needs no budget beside the valid range."""
+        return self.default_epsilon >= 1
 
     @property
     def loss_name(self) -> str:
@@ -104,6 +109,12 @@ class Attack(Parameters, ABC):
             return None
         iou = look.overlap[1]
         return iou >= self.stop_at if look.sign < 0 else iou <= self.stop_at
+
+    def fell_short(self, walk: Walk) -> Tensor | None:
+        """Return which samples that walked to the last step did not get where the attack means to bring them."""
+        import torch
+
+        return None if self.stop_at is None else torch.ones(len(walk.clean), dtype=torch.bool)
 
     def merit(self, look: Look) -> Tensor | None:
         """Return what the image is worth ``(N,)``, for attacks that end at their best image instead of the last."""

@@ -49,6 +49,12 @@ class DAG(Attack):
         maximum=1.0,
     )
 
+    def fell_short(self, walk: Walk) -> Tensor:
+        """Return all that are still walking: who has arrived has left."""
+        import torch
+
+        return torch.ones(len(walk.clean), dtype=torch.bool)
+
     def start(self, walk: Walk) -> Tensor:
         """Return the clean image; the draw of the adversarial labels is made here."""
         if self.adversarial == "random":

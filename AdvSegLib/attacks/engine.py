@@ -92,6 +92,9 @@ def walk(
             adversarial = path.project(adversarial)
     else:
         adversarial = left.fill(path, sight.last(path, adversarial))
+        short = attack.fell_short(path)
+        if short is not None and bool(short.any()):
+            sight.judge.notes.append(_short_note(attack, int(short.sum()), len(clean)))
     adversarial = budget.tighten(left.images if left.images is not None else adversarial, clean)
     if not bool(finite):
         raise AdvSegError(
@@ -120,6 +123,11 @@ class _Left:
             return x
         self.images[path.index] = x
         return self.images
+
+
+def _short_note(attack: Attack, short: int, of: int) -> str:
+    who = "the image" if of == 1 else f"{short} of {of} images"
+    return f"{attack.name} did not bring {who} where it should in {attack.step_count} steps: take more, or larger ones"
 
 
 def _numbers(look: Look, path: Walk) -> dict[str, Tensor]:

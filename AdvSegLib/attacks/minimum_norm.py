@@ -93,6 +93,11 @@ class ALMAProx(Attack):
         norm = change.square().sum(1).sqrt().where(look.memory["euclidean"], change.abs().amax(1))
         return (1 / (1 + norm.double())).where(look.notes["turned"] >= self.success, look.notes["turned"] - 1)
 
+    def fell_short(self, walk: Walk) -> Tensor:
+        """Return whose best image did not turn enough."""
+        assert walk.merit is not None
+        return walk.merit <= 0
+
     def advance(self, walk: Walk, look: Look) -> Tensor:
         """Return the image after a gradient step on the penalty and a proximal step on the norm."""
         import torch

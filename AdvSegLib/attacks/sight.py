@@ -45,7 +45,13 @@ class Sight:
 
     def look(self, path: Walk, x: Tensor, step: int) -> Look:
         """Return what step ``step`` sees at ``x``, its objective and gradient included."""
-        return self.eye.run(lambda segmenter: self._look(segmenter, path, x, step, self.attack.takes_gradient))
+        state = path.generator.get_state()
+
+        def work(segmenter: Segmenter) -> Look:
+            path.generator.set_state(state)  # a second try, where memory ran out, makes the same draws
+            return self._look(segmenter, path, x, step, self.attack.takes_gradient)
+
+        return self.eye.run(work)
 
     def leaving(self, path: Walk, look: Look) -> Tensor | None:
         """Return which samples have reached their goal ``(N,)``, judged in full precision; None where none has.

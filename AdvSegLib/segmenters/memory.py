@@ -47,7 +47,8 @@ class Relief:
 def out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on the CPU."""
     text = str(error).lower()
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    said = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in said)
 
 
 def lighter(segmenter: Segmenter) -> tuple[Segmenter, str] | None:

@@ -197,7 +197,7 @@ class Segmenter:
         try:
             logits = self._network(pad_to_multiple(seen, self.spec.multiple))
         except (ValueError, RuntimeError) as error:
-            if "memory" in str(error) or "CUDA" in str(error):
+            if isinstance(error, torch.cuda.OutOfMemoryError) or "memory" in str(error) or "CUDA" in str(error):
                 raise  # the machine's failure, not the request's
             size, reason = " x ".join(str(n) for n in seen.shape[2:]), " ".join(str(error).split())[:200]
             raise BadRequest(f"the network cannot take {size} voxels ({reason})") from error

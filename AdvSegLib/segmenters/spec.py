@@ -88,6 +88,8 @@ class Windows:
         for name in ("size", "mirror"):
             if name in data:
                 data[name] = tuple(int(n) for n in data[name])
+        if "batch" in data:
+            data["batch"] = int(data["batch"])
         return cls(**data)
 
 

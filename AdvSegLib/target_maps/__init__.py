@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def make_target_map(name: str, **parameters: Any) -> TargetMap:
+def make_target_map(name: str, /, **parameters: Any) -> TargetMap:
     """Return the target map called ``name``; BadRequest for an unknown name, parameter or value.
 
     >>> make_target_map("resized", structure="heart", factor=1.4)

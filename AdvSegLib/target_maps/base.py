@@ -11,7 +11,7 @@ import numpy as np
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.parameters import Parameters
-from AdvSegLib.target_maps.structures import Structure
+from AdvSegLib.target_maps.structures import Structure, find_structure
 from AdvSegLib.volumes import LabelArray, LabelMap
 
 
@@ -30,6 +30,11 @@ class TargetMap(Parameters, ABC):
         """
         scheme.check(base.values, "base label map")
         return LabelMap(self.labels(base, scheme), base.grid, scheme.names)
+
+    def about(self, base: LabelMap, scheme: LabelScheme) -> tuple[int, ...]:
+        """Return the label values the target is about: what counts where the others are left to their fate."""
+        named = str(getattr(self, "structure", ""))
+        return find_structure(named, scheme).values if named else ()
 
     @abstractmethod
     def labels(self, base: LabelMap, scheme: LabelScheme) -> LabelArray:

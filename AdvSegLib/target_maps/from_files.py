@@ -50,6 +50,12 @@ class Drawn(FromFile):
         choices=("structures", "everything"),
     )
 
+    def about(self, base: LabelMap, scheme: LabelScheme) -> tuple[int, ...]:
+        """Return the structure, or what was drawn."""
+        if self.structure:
+            return super().about(base, scheme)
+        return _in_scheme(read_labels(self.file, base.grid), scheme, self.file).values
+
     def labels(self, base: LabelMap, scheme: LabelScheme) -> LabelArray:
         """Lay the drawing over the base, or in its place."""
         drawn = read_labels(self.file, base.grid)
@@ -78,6 +84,10 @@ class OtherCase(FromFile):
         "none: voxel on voxel, whatever the geometry",
         choices=("grid", "centre-of-mass", "none"),
     )
+
+    def about(self, base: LabelMap, scheme: LabelScheme) -> tuple[int, ...]:
+        """Return the structure, or what the other case has."""
+        return super().about(base, scheme) or _in_scheme(read_labels(self.file), scheme, self.file).values
 
     def labels(self, base: LabelMap, scheme: LabelScheme) -> LabelArray:
         """Take the map, or the structure, over."""

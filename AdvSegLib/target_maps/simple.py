@@ -24,6 +24,10 @@ class Constant(TargetMap):
 
     label: int = parameter(1, "label of every voxel; 0 is background", minimum=0)
 
+    def about(self, base: LabelMap, scheme: LabelScheme) -> tuple[int, ...]:
+        """Return the label; the background is about everything."""
+        return (self.label,) if self.label else ()
+
     def labels(self, base: LabelMap, scheme: LabelScheme) -> LabelArray:
         """Fill the grid."""
         scheme.check([self.label], "constant target")

@@ -60,11 +60,11 @@ class Moved(OfStructure, TargetMap):
     summary: ClassVar[str] = "A structure in another place, its shape kept"
     source: ClassVar[str] = "after Bortsova et al. 2020, section 3.3"
 
-    left: float = parameter(0.0, "mm to the patient's left; volumes")
-    posterior: float = parameter(0.0, "mm to the patient's back; volumes")
-    superior: float = parameter(0.0, "mm to the patient's head; volumes")
-    image_right: float = parameter(0.0, "mm to the right of the displayed picture; films")
-    image_down: float = parameter(0.0, "mm down the displayed picture; films")
+    left: float = parameter(0.0, "mm to the patient's left; volumes", minimum=-1e6, maximum=1e6)
+    posterior: float = parameter(0.0, "mm to the patient's back; volumes", minimum=-1e6, maximum=1e6)
+    superior: float = parameter(0.0, "mm to the patient's head; volumes", minimum=-1e6, maximum=1e6)
+    image_right: float = parameter(0.0, "mm to the right of the displayed picture; films", minimum=-1e6, maximum=1e6)
+    image_down: float = parameter(0.0, "mm down the displayed picture; films", minimum=-1e6, maximum=1e6)
 
     def labels(self, base: LabelMap, scheme: LabelScheme) -> LabelArray:
         """Shift by whole voxels."""

@@ -102,7 +102,7 @@ def make(
     maps = {key: None if a is None else LabelMap(a, scan.grid) for key, a in
             (("before", before), ("after", after), ("truth", truth), ("target", target))}  # fmt: skip
     request = Job(**{"model": "/srv/secret/brain-3d", "image": ("/srv/secret/a.nii.gz",), "attack": "pgd", **job})
-    crafted = SimpleNamespace(goal=maps["target"], targeted=target is not None, notes=(), region=None)
+    crafted = SimpleNamespace(goal=maps["target"], targeted=target is not None, notes=(), region=None, structures=())
     metrics = measure(request, scan, adversarial, maps["before"], maps["after"], maps["truth"], crafted, scheme)
     origin = {
         "key": "a1" * 32, "seed": 3, "device": "cpu", "versions": {"torch": "2.9"},

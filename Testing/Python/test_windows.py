@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
-from AdvSegLib.attacks import PGD
+from AdvSegLib.attacks import ASMA, PGD, Attack, MomentumFGSM, Square
 from AdvSegLib.budgets import Budget
 from AdvSegLib.cases.chest_phantom import chest_cases
 from AdvSegLib.errors import BadRequest
@@ -234,6 +234,32 @@ def test_smaller_windows_are_said_aloud_and_the_attack_finishes() -> None:
     assert len(result.history) == 2
     assert "windows of 32 x 32 x 32 voxels, not the model's own pass" in result.notes[-1]
     assert result.history[1].loss > result.history[0].loss
+
+
+@pytest.mark.parametrize("attack", [
+    MomentumFGSM(steps=4, diversity=0.7), PGD(steps=3, random_start=True),
+    ASMA(steps=4, beta=0.02, tau=0.01, iou_of="unclamped"), Square(steps=6),
+])  # fmt: skip
+def test_a_second_try_makes_the_same_draws(attack: Attack) -> None:
+    """Memory runs out once, in the middle; what saves it gives the same numbers."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)]
+    network = nn.Sequential(*layers).double()
+    x, labels = torch.rand(1, 2, 12, 12, dtype=torch.float64), torch.randint(0, 3, (1, 12, 12))
+    calls: list[int] = []
+
+    def once(module: nn.Module, args: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.cuda.OutOfMemoryError("Allocation on device 0 failed")
+
+    goal = Targeted(labels)
+    segmenter = Segmenter(network, Spec.plain(SCHEME, dims=2, channels=2))
+    plain = attack(segmenter, x, goal, Budget.fixed(0.2)).adversarial
+    network[0].register_forward_pre_hook(once)
+    again = attack(segmenter, x, goal, Budget.fixed(0.2))
+    assert again.notes == ("memory ran out: activations are computed again on the way back",)
+    assert (again.adversarial - plain).abs().max() < 1e-12
 
 
 def test_memory_that_cannot_be_saved_stays_an_error() -> None:
