@@ -42,19 +42,19 @@ class ChestVariation:
     """Magnification of the whole chest."""
     shift_mm: Range = (-7.0, 7.0)
     """Placement on the film, each axis."""
-    vessel_strength: Range = (0.8, 1.5)
+    vessel_strength: Range = (0.9, 1.8)
     """Calibre of the pulmonary vessels over the usual."""
-    rib_strength: Range = (0.6, 1.3)
+    rib_strength: Range = (0.8, 1.7)
     """Mineral of all bone over the usual."""
-    texture: Range = (0.006, 0.02)
+    texture: Range = (0.008, 0.026)
     """Unevenness of soft tissue and lung, as a fraction of their thickness."""
-    quanta_per_mm2: Range = (5.0e4, 5.0e5)
+    quanta_per_mm2: Range = (2.0e5, 2.0e6)
     """Quanta before the body that one mm² of film counts, its grain included: fewer are noisier."""
-    scatter: Range = (0.15, 0.6)
+    scatter: Range = (0.25, 0.8)
     """Scattered over primary radiation behind the body (what the grid lets through)."""
     unsharpness_mm: Range = (0.3, 0.8)
     """Standard deviation of the film-screen blur."""
-    window_nepers: Range = (1.7, 2.6)
+    window_nepers: Range = (2.0, 3.1)
     """Attenuation shown between nearly black and nearly white: less is a harder film."""
     exposure_nepers: Range = (-0.15, 0.25)
     """Film lighter (positive) or darker than the usual."""

@@ -79,7 +79,7 @@ def _air(rng: np.random.Generator, chest: Chest, outlines: Outlines, canvas: Can
     reach = 2.0 + float(rng.uniform(8, 18)) * (1.0 - np.exp(-((canvas.depth(~heart) / 22.0) ** 2)))
     air = thick * bulge(canvas.depth(outlines.cavity), 42.0) * (1.0 - 0.98 * bulge(below, reach))
     # For the same reason the heart does not thin out towards the diaphragm.
-    solid = np.where(heart, bulge(canvas.depth(heart | (below > 0)), 42.0), 0.0)
+    solid = np.where(heart, bulge(canvas.depth(heart | (below > 0)), 50.0), 0.0)
     air -= float(rng.uniform(11.0, 13.5)) * solid
     air -= 13.0 * _central(chest, canvas, canvas.depth(outlines.mediastinum))
     # A pixel on a border sees both sides of it.
@@ -114,7 +114,7 @@ def _soft_tissue(
     )
     uneven = uniform(rng, variation.texture)
     water = body * (1.0 + uneven * mottle(grain, canvas.size, 0.9)) + _breasts(rng, chest, variation, canvas)
-    water -= air * LUNG_AIR * (1.0 + 2.0 * uneven * mottle(grain, canvas.size, 0.35))
+    water -= air * LUNG_AIR * (1.0 + 4.0 * uneven * mottle(grain, canvas.size, 0.35))
     # Blood takes the place of air, and of no more than there is.
     water += LUNG_AIR * np.minimum(2.2 * branches + float(rng.uniform(1.2, 3.0)) * roots, 0.55 * air)
     water -= 0.8 * canvas.deposit(airways(rng, chest, step), samples=48)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from AdvSegLib import load_model
+from AdvSegLib import Budget, Goal, LabelMap, Targeted, Untargeted, load_model, make_attack, make_target_map
 from AdvSegLib.__main__ import main
 from AdvSegLib.metrics.overlap import compare
 from AdvSegLib.training.pool import draw_phantom
@@ -29,6 +30,26 @@ def mean_dice(model: str, source: str, size: int, *, analytic: bool = False, cou
 @pytest.mark.parametrize("size", [256, 384])
 def test_chest_model_at_its_own_and_at_another_size(size: int) -> None:
     assert mean_dice("chest", "phantom-chest", size)["mean"] > 0.90
+
+
+def test_chest_model_is_fooled_as_in_paper_003() -> None:
+    """PGD-100 at 0.04 of [-1, 1]: a heart symbol, the others kept; FGSM fails at it; untargeted, little is left."""
+    segmenter = load_model("chest")
+    image, labels = draw_phantom("phantom-chest", 7_000_001, 256)
+    target = make_target_map("heart-symbol", structure="heart", size="large").draw(labels, segmenter.scheme)
+    bound, x = segmenter.on(image), segmenter.tensor(image)
+    truth, wanted = (torch.from_numpy(m.array).long()[None] for m in (labels, target))
+
+    def iou(attack: str, goal: Goal, against: LabelMap) -> dict[str, float]:
+        after = make_attack(attack)(bound, x, goal, Budget.of_range(x, 0.02)).adversarial
+        found: dict[str, float] = compare(against.array, bound.predict(after)[0].numpy(), segmenter.scheme)["iou"]
+        return found
+
+    symbol = iou("pgd", Targeted(wanted), target)
+    assert symbol["heart"] > 0.93
+    assert min(symbol[name] for name in ("left lung", "right lung", "left clavicle", "right clavicle")) > 0.93
+    assert iou("fgsm", Targeted(wanted), target)["heart"] < 0.85
+    assert iou("pgd", Untargeted(truth), labels)["mean"] < 0.05
 
 
 @pytest.mark.parametrize("analytic", [False, True])

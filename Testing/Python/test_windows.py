@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
-from AdvSegLib.attacks import ASMA, PGD, Attack, MomentumFGSM, Square
+from AdvSegLib.attacks import ASMA, FGSM, PGD, Attack, MomentumFGSM, Square
 from AdvSegLib.budgets import Budget
 from AdvSegLib.cases.chest_phantom import chest_cases
 from AdvSegLib.errors import BadRequest
@@ -304,6 +304,12 @@ def test_bf16_gradients_attack_as_well_as_fp32_ones() -> None:
         reached.append((result, float(overlap_of_masks(*masks)[1])))
     (fine, fine_iou), (coarse, coarse_iou) = reached
     assert not torch.equal(fine.adversarial, coarse.adversarial)
-    assert (fine.perturbation.sign() == coarse.perturbation.sign()).float().mean() > 0.75
+    first = [
+        FGSM(loss="iou")(
+            bound, x, Untargeted(labels), Budget.of_range(x, 0.02), precision=precision
+        ).perturbation.sign()
+        for precision in ("fp32", "bf16")
+    ]  # of one step: signs of ten steps drift apart, their outcome does not
+    assert (first[0] == first[1]).float().mean() > 0.85
     assert coarse_iou == pytest.approx(fine_iou, abs=0.05)
     assert fine_iou < 0.6
