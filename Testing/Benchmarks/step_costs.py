@@ -14,7 +14,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -154,16 +154,14 @@ def windowed(dims: int, device: str, rounds: int) -> dict:  # type: ignore[type-
     return ratio(f"{dims}-D, windowed", lambda: pgd(through), bare, rounds, (STEPS, STEPS))
 
 
-def measure(dims: int, device: str, rounds: int) -> list[dict]:  # type: ignore[type-arg]
-    """Return every ratio of one dimension."""
+def measure(dims: int, device: str, rounds: int) -> Iterator[dict]:  # type: ignore[type-arg]
+    """Give every ratio of one dimension, as it is measured."""
     p, even = Problem.of(dims, device), (STEPS, STEPS)
-    return [
-        ratio(f"{dims}-D, PGD fp32", lambda: pgd(p), lambda: loss_floor(p), rounds, even),
-        ratio(f"{dims}-D, PGD bf16", lambda: pgd(p, "bf16"), lambda: loss_floor(p), rounds, even),
-        ratio(f"{dims}-D, ASMA", lambda: asma(p), lambda: mask_floor(p), rounds, (3 * STEPS, STEPS)),
-        finished(dims, device, rounds),
-        windowed(dims, device, rounds),
-    ]
+    yield ratio(f"{dims}-D, PGD fp32", lambda: pgd(p), lambda: loss_floor(p), rounds, even)
+    yield ratio(f"{dims}-D, PGD bf16", lambda: pgd(p, "bf16"), lambda: loss_floor(p), rounds, even)
+    yield ratio(f"{dims}-D, ASMA", lambda: asma(p), lambda: mask_floor(p), rounds, (3 * STEPS, STEPS))
+    yield finished(dims, device, rounds)
+    yield windowed(dims, device, rounds)
 
 
 def main() -> None:
@@ -174,13 +172,18 @@ def main() -> None:
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [row for dims in options.dims for row in measure(dims, options.device, options.rounds)]
+    if not options.json:
+        print(
+            f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds"
+        )
+    rows = []
+    for row in (row for dims in options.dims for row in measure(dims, options.device, options.rounds)):
+        rows.append(row)
+        if not options.json:
+            times = f"floor {row['floor_s']:.3f} s, step {row['step_s']:.3f} s, ratio {row['ratio']:.3f}"
+            print(f"{row['name']:<24}{times}", flush=True)
     if options.json:
         print(json.dumps({"threads": torch.get_num_threads(), "torch": torch.__version__, "rows": rows}, indent=2))
-        return
-    print(f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds")
-    for row in rows:
-        print(f"{row['name']:<24}floor {row['floor_s']:.3f} s, step {row['step_s']:.3f} s, ratio {row['ratio']:.3f}")
 
 
 if __name__ == "__main__":
