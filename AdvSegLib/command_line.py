@@ -57,8 +57,8 @@ def attack(options: Namespace) -> None:
             aim=_kind(options.aim, "--aim"), keep=options.keep, region=_kind(options.region, "--region"),
             surrogate=options.surrogate, epsilon=options.epsilon, norm=options.norm, parameters=parameters,
             relabel=_relabel(options), seed=options.seed, device=options.device, precision=options.precision,
-            windows=_windows(options), checkpoint=options.checkpoint, statistics=options.statistics,
-            resolution=options.resolution,
+            windows=_windows(options), checkpoint=options.checkpoint, record=options.record,
+            statistics=options.statistics, resolution=options.resolution,
         ),
         options.out,
     )  # fmt: skip

@@ -95,6 +95,8 @@ def _window_options(parser: ArgumentParser) -> None:
 
 def _attack_options(parser: ArgumentParser) -> None:
     _scan_options(parser)
+    parser.add_argument("--record", type=_count, default=0, metavar="N",
+                        help="keep the image and the prediction of every N-th step (default: none)")  # fmt: skip
     parser.add_argument("--attack", required=True, metavar="NAME", help="see advseg info")
     parser.add_argument("--epsilon", type=float,
                         help="budget as a fraction of each channel's clean range (default: 0.05; 1 for attacks that "

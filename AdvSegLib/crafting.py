@@ -64,6 +64,7 @@ def craft(
     statistics: Statistics = "recomputed",
     resolution: Resolution = "native",
     progress: Progress | None = None,
+    watch: Callable[[int, Image], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Crafted:
     """Attack ``image`` and return the adversarial image on the same grid.
@@ -75,7 +76,7 @@ def craft(
     ti-FGSM without a target takes its constant label; otherwise the attack leaves ``truth``, or the clean prediction
     where there is none. Label maps lie on the image's grid. Noise stays in ``region``. ``resolution="network"`` crafts
     on the scan resampled to the network's grid, as attacks on thumbnails do, and carries the perturbation to the scan
-    linearly.
+    linearly. ``watch`` hears of the adversarial scan as it stands before every step.
     """
     pipeline = Relief(segmenter)
     aimed = choose_goal(pipeline, image, attack, truth, target, keep)
@@ -98,22 +99,25 @@ def craft(
         seen, labels, seen_budget = _at_network(segmenter, image, aimed.labels, budget)
     wanted = torch.from_numpy(labels.array).to(x.device, torch.int64)[None]
     goal = Goal(wanted, -1 if aimed.targeted else 1, aimed.structures)
+    start = segmenter.tensor(seen)
+
+    def as_scan(images: Tensor) -> Image:
+        full = images if resolution == "native" else _carry(images - start, x, budget)
+        return image.with_array(_single(full, x, budget)[0].cpu().numpy(), mark=MARK)
+
     result = attack(
         pipeline.segmenter.on(seen, statistics),
-        segmenter.tensor(seen),
+        start,
         goal,
         seen_budget,
         seed=seed,
         precision=precision,
         progress=progress,
+        watch=None if watch is None else lambda step, images: watch(step, as_scan(images)),
         cancel=cancel,
     )
-    adversarial = result.adversarial
-    if resolution == "network":
-        adversarial = _carry(result.perturbation, x, budget)
-    array = _single(adversarial, x, budget)[0].cpu().numpy()
     return Crafted(
-        image.with_array(array, mark=MARK), result.history, aimed.labels, aimed.targeted, budget, aimed.structures,
+        as_scan(result.adversarial), result.history, aimed.labels, aimed.targeted, budget, aimed.structures,
         allowed, tuple(dict.fromkeys((*pipeline.notes, *result.notes))),
     )  # fmt: skip
 

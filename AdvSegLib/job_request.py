@@ -33,6 +33,7 @@ class Job:
     default the truth where there is one. ``region`` (a kind and its parameters) is where noise may go. ``surrogate``
     is the model the attack is crafted on; ``model`` is then only scored. ``precision`` is that of the gradients.
     ``windows`` replaces the model's own windows; ``checkpoint`` computes activations again instead of holding them.
+    Every ``record``-th step's image and prediction are kept beside the result (0: none).
     """
 
     model: str
@@ -53,6 +54,7 @@ class Job:
     precision: str = "fp32"
     windows: Mapping[str, Any] | None = None
     checkpoint: bool = False
+    record: int = 0
     statistics: str = "recomputed"
     resolution: str = "native"
 

@@ -24,6 +24,7 @@ from AdvSegLib.segmenters.catalogue import model_folder
 if TYPE_CHECKING:
     from AdvSegLib.attacks.engine import Progress
     from AdvSegLib.crafting import Crafted
+    from AdvSegLib.iterations import Iterations
     from AdvSegLib.segmenters.segmenter import Segmenter
     from AdvSegLib.volumes import FloatArray, Image, LabelMap
 
@@ -65,6 +66,7 @@ def run_job(
     pipeline. Raises BadRequest for a bad job, Cancelled on ``cancel()``, AdvSegError for what fails on the way.
     """
     from AdvSegLib.crafting import craft
+    from AdvSegLib.iterations import Iterations
 
     started = time.perf_counter()
     attack = make_attack(job.attack, **job.parameters)
@@ -77,17 +79,18 @@ def run_job(
     status("reading")
     inputs = load_inputs(job, segmenter, cache)
     with staged_folder(out) as stage:
+        kept = Iterations(stage, job.record) if job.record else None
         status("attacking")
         crafted = craft(
             inputs.surrogate or inputs.segmenter, inputs.image, attack,
             truth=inputs.truth, target=aim or inputs.target, keep=job.keep, region=region,  # type: ignore[arg-type]
             epsilon=job.epsilon, norm=job.norm, seed=job.seed, precision=job.precision,  # type: ignore[arg-type]
             statistics=job.statistics, resolution=job.resolution,  # type: ignore[arg-type]
-            progress=progress, cancel=cancel,
+            progress=progress, watch=kept, cancel=cancel,
         )  # fmt: skip
         status("saving and measuring")
         job = replace(job, epsilon=crafted.budget.epsilon)
-        _write_run(stage, job, inputs, crafted, started)
+        _write_run(stage, job, inputs, crafted, kept, started)
     return Path(out)
 
 
@@ -156,7 +159,9 @@ def _labels(job: Job, path: str | None, image: Image, segmenter: Segmenter) -> L
     return labels
 
 
-def _write_run(stage: Path, job: Job, inputs: Inputs, crafted: Crafted, started: float) -> None:
+def _write_run(
+    stage: Path, job: Job, inputs: Inputs, crafted: Crafted, kept: Iterations | None, started: float
+) -> None:
     """Write every file of a run into ``stage``."""
     from AdvSegLib.evaluation import history_rows, measure
     from AdvSegLib.metrics.difference import difference_map
@@ -179,6 +184,8 @@ def _write_run(stage: Path, job: Job, inputs: Inputs, crafted: Crafted, started:
         labels.write(stage / f"{name}.nii.gz")
     metrics = measure(job, clean, adversarial, clean_labels, adversarial_labels, truth, crafted, scheme)
     history = history_rows(crafted, metrics)
+    if kept is not None:
+        kept.finish(clean, judge, history)
     content = RunContent(
         clean, adversarial, clean_labels, adversarial_labels, difference, truth,
         crafted.goal if crafted.targeted else None, scheme, metrics, history, job.to_dict(),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from AdvSegLib.attacks.engine import AttackResult
-    from AdvSegLib.attacks.history import Progress
+    from AdvSegLib.attacks.history import Progress, Watch
     from AdvSegLib.attacks.walking import Look, Walk
     from AdvSegLib.budgets import Budget
     from AdvSegLib.segmenters.segmenter import Segmenter
@@ -65,12 +65,16 @@ class Attack(Parameters, ABC):
         seed: int = 0,
         precision: Precision = "fp32",
         progress: Progress | None = None,
+        watch: Watch | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> AttackResult:
         """Attack ``x`` ``(N, C, *spatial)`` within ``budget``; see :func:`AdvSegLib.attacks.engine.walk`."""
         from AdvSegLib.attacks.engine import walk
 
-        return walk(self, segmenter, x, goal, budget, seed=seed, precision=precision, progress=progress, cancel=cancel)
+        return walk(
+            self, segmenter, x, goal, budget,
+            seed=seed, precision=precision, progress=progress, watch=watch, cancel=cancel,
+        )  # fmt: skip
 
     @property
     def bounds_itself(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from AdvSegLib.attacks.history import History, Progress, StepRecord
+from AdvSegLib.attacks.history import History, Progress, StepRecord, Watch
 from AdvSegLib.attacks.sight import Sight
 from AdvSegLib.attacks.walking import Look, Walk, keep
 from AdvSegLib.budgets import Budget
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from AdvSegLib.segmenters.segmenter import Segmenter
     from AdvSegLib.segmenters.spec import Precision
 
-__all__ = ["AttackResult", "Progress", "StepRecord", "walk"]
+__all__ = ["AttackResult", "Progress", "StepRecord", "Watch", "walk"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,15 @@ def walk(
     seed: int = 0,
     precision: Precision = "fp32",
     progress: Progress | None = None,
+    watch: Watch | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> AttackResult:
     """Walk from ``x`` ``(N, C, *spatial)`` along the attack's direction, inside ``budget``, for its steps.
 
     ``precision="bf16"`` takes the gradients in bfloat16; whether a sample has reached its goal is still judged in
-    ``segmenter``'s own precision. A sample that has leaves the batch. Raises BadRequest where image, goal and budget
-    do not fit, Cancelled when ``cancel()`` says so, and AdvSegError where the loss or its gradient is not finite.
+    ``segmenter``'s own precision. A sample that has leaves the batch. ``watch`` sees the images before every step.
+    Raises BadRequest where image, goal and budget do not fit, Cancelled when ``cancel()`` says so, and AdvSegError
+    where the loss or its gradient is not finite.
     """
     clean = x.detach()
     if goal.labels.shape != (clean.shape[0], *clean.shape[2:]):
@@ -77,6 +79,8 @@ def walk(
         record = history.add(step, _numbers(look, path), path.index)
         if progress is not None:
             progress(step, attack.step_count, record)
+        if watch is not None:
+            watch(step, left.whole(path, adversarial))
         with torch.no_grad():
             merit = attack.merit(look)
             if merit is not None:
@@ -116,6 +120,12 @@ class _Left:
             self.images = self.clean.clone()
         where = leaving.nonzero()[:, 0] if path.index is None else path.index[leaving]
         self.images[where] = x[leaving]
+
+    def whole(self, path: Walk, x: Tensor) -> Tensor:
+        """Return the whole batch as it stands while some samples still walk at ``x``."""
+        if self.images is None or path.index is None:
+            return x
+        return self.images.index_copy(0, path.index, x)
 
     def fill(self, path: Walk, x: Tensor) -> Tensor:
         """Return the whole batch once the samples still walking have ended at ``x``."""

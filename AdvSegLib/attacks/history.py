@@ -47,6 +47,13 @@ class Progress(Protocol):
         """Take note of step ``step`` (from 0) of ``steps``."""
 
 
+class Watch(Protocol):
+    """Called before every step with the images as they stand."""
+
+    def __call__(self, step: int, images: Tensor) -> None:
+        """Look at ``images`` ``(N, C, *spatial)``, to read only, before step ``step`` (from 0)."""
+
+
 class History:
     """The records of a walk: rows of the samples still walking are filled up with those that have left."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from AdvSegLib.errors import BadRequest, unknown_name
 
-NAMES = ("info", "job", "metrics", "provenance", "segment", "worker_event", "worker_request")
+NAMES = ("info", "iterations", "job", "metrics", "provenance", "segment", "worker_event", "worker_request")
 
 
 def load_schema(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@
   * a windowed step over two forwards and one backward of its windows
 
 Prints a table, or JSON with --json. Run: python Testing/Benchmarks/step_costs.py [--device cuda:0]
+On a machine that others use, --cpu-time counts the process's own seconds instead of the clock's (one thread, CPU).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,7 @@ from AdvSegLib.segmenters.spec import Spec
 from AdvSegLib.targets import Targeted, Untargeted
 
 STEPS = 10
+clock: Callable[[], float] = time.perf_counter
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ def seconds(work: Callable[[], object], steps: int) -> float:
     """Time ``work``, a step, waiting for the device."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    started = time.perf_counter()
+    started = clock()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - started) / steps
+    return (clock() - started) / steps
 
 
 def loss_floor(p: Problem) -> None:
@@ -154,14 +156,22 @@ def windowed(dims: int, device: str, rounds: int) -> dict:  # type: ignore[type-
     return ratio(f"{dims}-D, windowed", lambda: pgd(through), bare, rounds, (STEPS, STEPS))
 
 
-def measure(dims: int, device: str, rounds: int) -> Iterator[dict]:  # type: ignore[type-arg]
-    """Give every ratio of one dimension, as it is measured."""
+ROWS = ("pgd", "bf16", "asma", "finished", "windowed")
+
+
+def measure(dims: int, device: str, rounds: int, rows: Sequence[str] = ROWS) -> Iterator[dict]:  # type: ignore[type-arg]
+    """Give the ratios of one dimension, as they are measured."""
     p, even = Problem.of(dims, device), (STEPS, STEPS)
-    yield ratio(f"{dims}-D, PGD fp32", lambda: pgd(p), lambda: loss_floor(p), rounds, even)
-    yield ratio(f"{dims}-D, PGD bf16", lambda: pgd(p, "bf16"), lambda: loss_floor(p), rounds, even)
-    yield ratio(f"{dims}-D, ASMA", lambda: asma(p), lambda: mask_floor(p), rounds, (3 * STEPS, STEPS))
-    yield finished(dims, device, rounds)
-    yield windowed(dims, device, rounds)
+    if "pgd" in rows:
+        yield ratio(f"{dims}-D, PGD fp32", lambda: pgd(p), lambda: loss_floor(p), rounds, even)
+    if "bf16" in rows:
+        yield ratio(f"{dims}-D, PGD bf16", lambda: pgd(p, "bf16"), lambda: loss_floor(p), rounds, even)
+    if "asma" in rows:
+        yield ratio(f"{dims}-D, ASMA", lambda: asma(p), lambda: mask_floor(p), rounds, (3 * STEPS, STEPS))
+    if "finished" in rows:
+        yield finished(dims, device, rounds)
+    if "windowed" in rows:
+        yield windowed(dims, device, rounds)
 
 
 def main() -> None:
@@ -170,14 +180,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dims", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.cpu_time:
+        global clock
+        clock = time.process_time
     if not options.json:
         print(
             f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds"
         )
     rows = []
-    for row in (row for dims in options.dims for row in measure(dims, options.device, options.rounds)):
+    for row in (row for dims in options.dims for row in measure(dims, options.device, options.rounds, options.rows)):
         rows.append(row)
         if not options.json:
             times = f"floor {row['floor_s']:.3f} s, step {row['step_s']:.3f} s, ratio {row['ratio']:.3f}"

@@ -15,6 +15,7 @@ import torch
 from fixtures_models import a_bundle
 
 from AdvSegLib.attacks import PGD, IterativeFGSM
+from AdvSegLib.budgets import Budget
 from AdvSegLib.crafting import craft
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
 from AdvSegLib.job_request import Job
@@ -23,6 +24,9 @@ from AdvSegLib.labels import LabelScheme
 from AdvSegLib.metrics.difference import difference_map
 from AdvSegLib.schemas import NAMES, check_schema, load_schema
 from AdvSegLib.segmenters.bundle import load_bundle
+from AdvSegLib.segmenters.segmenter import Segmenter
+from AdvSegLib.segmenters.spec import Spec
+from AdvSegLib.targets import Goal
 from AdvSegLib.volumes import Grid, Image, LabelMap, read_image
 
 OBLIQUE = np.array(
@@ -314,3 +318,46 @@ def test_ti_fgsm_label_must_be_one_of_the_models(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"labels \[9\]"):
         craft(segmenter, image, TargetedIterativeFGSM(label=9))
     assert segmenter.scheme == LabelScheme.softmax("a", "b")
+
+
+@pytest.mark.parametrize("resolution", ["native", "network"])
+def test_recorded_iterations_are_the_walk_itself(scan: dict[str, Any], resolution: str) -> None:
+    job = a_job(scan, record=2, parameters={"steps": 5}, resolution=resolution)
+    out = run_job(job, scan["folder"] / "recorded")
+    index = json.loads((out / "iterations" / "index.json").read_text())
+    check_schema("iterations", index, "index")
+    entries = index["iterations"]
+    assert [entry["step"] for entry in entries] == [0, 2, 4, 5]
+    segmenter, clean = load_bundle(Path(scan["model"])), read_image(scan["image"])
+    kept = [read_image([out / name for name in entry["images"]]) for entry in entries]
+    assert np.array_equal(kept[0].array, clean.array)
+    spans = clean.ranges.reshape(-1, 1, 1, 1)
+    for entry, image in zip(entries, kept, strict=True):
+        labels = nib.load(out / entry["labels"]).get_fdata().astype(int)
+        assert np.array_equal(labels.transpose(), segmenter.segment(image).array)
+        assert image.grid.matches(clean.grid)
+        if resolution == "native":
+            moved = np.abs((image.array.astype(float) - clean.array) / spans).max()
+            assert moved == pytest.approx(entry["numbers"]["linf"], abs=1e-6)
+    last = read_image([out / f"adversarial_{name}.nii.gz" for name in ("c0", "c1")])
+    assert np.array_equal(kept[-1].array, last.array)
+    plain = run_job(a_job(scan, parameters={"steps": 5}, resolution=resolution), scan["folder"] / "plain")
+    assert (plain / "adversarial_c0.nii.gz").read_bytes() == (out / "adversarial_c0.nii.gz").read_bytes()
+    assert not (plain / "iterations").exists()
+
+
+def test_a_batch_is_watched_whole_while_samples_leave() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(1, 3, 3, padding=1)
+    segmenter = Segmenter(network, Spec.plain(LabelScheme.softmax("a", "b"), dims=2))
+    x = torch.rand(3, 1, 8, 8)
+    goal = Goal(segmenter.predict(x), 1)
+    seen: list[torch.Tensor] = []
+    attack = PGD(steps=12, stop_at=0.3, alpha=0.2)
+    result = attack(
+        segmenter, x, goal, Budget.of_range(x, 0.4), watch=lambda step, images: seen.append(images.clone())
+    )
+    assert len(seen) == len(result.history)
+    for images, record in zip(seen, result.history, strict=True):
+        moved = (images - x).abs().flatten(1).amax(1) / (x.flatten(1).amax(1) - x.flatten(1).amin(1))
+        torch.testing.assert_close(moved, record.linf.to(moved.dtype), atol=1e-5, rtol=1e-5)
