@@ -95,10 +95,11 @@ def walk(
             del look  # its images and gradient are not needed while projecting
             adversarial = path.project(adversarial)
     else:
-        adversarial = left.fill(path, sight.last(path, adversarial))
-        short = attack.fell_short(path)
-        if short is not None and bool(short.any()):
-            sight.judge.notes.append(_short_note(attack, int(short.sum()), len(clean)))
+        adversarial = sight.last(path, adversarial)
+        short = sight.short(path, adversarial)
+        if short:
+            sight.judge.notes.append(_short_note(attack, short, len(clean)))
+        adversarial = left.fill(path, adversarial)
     adversarial = budget.tighten(left.images if left.images is not None else adversarial, clean)
     if not bool(finite):
         raise AdvSegError(

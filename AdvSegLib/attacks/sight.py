@@ -77,6 +77,15 @@ class Sight:
             path.remember(x, merit)
         return path.result(x)
 
+    def short(self, path: Walk, x: Tensor) -> int:
+        """Return how many of the samples that walked to the last step, and ended at ``x``, fell short."""
+        short = self.attack.fell_short(path)
+        if short is None or not bool(short.any()):
+            return 0
+        look = self.judge.run(lambda s: self._look(s, path, x, self.attack.step_count - 1, False))
+        arrived = self.attack.finished(look)  # the last step may have brought it
+        return int((short if arrived is None else short & ~arrived.to(short.device)).sum())
+
     def _look(self, segmenter: Segmenter, path: Walk, x: Tensor, step: int, gradient: bool) -> Look:
         with torch.set_grad_enabled(gradient):
             leaf = x.detach().requires_grad_(gradient)

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from AdvSegLib.attacks.apgd import APGD
 from AdvSegLib.attacks.base import Attack
 from AdvSegLib.attacks.dag import DAG
+from AdvSegLib.attacks.gradient_sign import PGD
 from AdvSegLib.attacks.minimum_norm import ALMAProx
 from AdvSegLib.attacks.momentum import MomentumFGSM
 from AdvSegLib.attacks.pixelwise import CosPGD, SegPGD
 from AdvSegLib.attacks.square import Square
 from AdvSegLib.budgets import Budget
+from AdvSegLib.labels import LabelScheme
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Spec
 from AdvSegLib.targets import Targeted, Untargeted
@@ -117,3 +119,15 @@ def test_everything_is_named_documented_and_light() -> None:
         assert kind.summary
         assert kind.source
         assert all(item["doc"] for item in kind.parameters())
+
+
+def test_a_sample_that_arrives_with_its_last_step_has_not_fallen_short() -> None:
+    torch.manual_seed(1)
+    segmenter = Segmenter(torch.nn.Conv2d(1, 3, 3, padding=1), Spec.plain(LabelScheme.softmax("a", "b"), dims=2))
+    x = torch.rand(1, 1, 8, 8)
+    goal, budget = Untargeted(segmenter.predict(x)), Budget.of_range(x, 0.4)
+    long = PGD(steps=30, alpha=0.1, stop_at=0.3)(segmenter, x, goal, budget)
+    arrived = len(long.history) - 1  # steps it took: the last record is of the image that had arrived
+    assert 0 < arrived < 29
+    assert PGD(steps=arrived, alpha=0.1, stop_at=0.3)(segmenter, x, goal, budget).notes == ()
+    assert PGD(steps=arrived - 1, alpha=0.1, stop_at=0.3)(segmenter, x, goal, budget).notes != ()
