@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from AdvSegLib.errors import unknown_name
+from AdvSegLib.errors import BadRequest, unknown_name
 
 KEYS = ("image", "label")
 MODES = ("bilinear", "nearest")
@@ -44,6 +44,26 @@ def _elastic(dims: int) -> Any:
     )
 
 
+def _elastic_003(dims: int) -> Any:
+    from AdvSegLib.training.transforms import RandomSmoothWarp
+
+    if dims == 2:
+        return RandomSmoothWarp(KEYS, prob=0.5)
+    raise BadRequest("augmentation 'elastic-003' is of 2-D images; volumes have 'elastic'")
+
+
+def _rotate_axial(dims: int) -> Any:
+    from monai.transforms import RandRotate90d
+
+    return RandRotate90d(KEYS, prob=0.75, max_k=3, spatial_axes=(dims - 2, dims - 1))
+
+
+def _transpose_axial(dims: int) -> Any:
+    from AdvSegLib.training.transforms import RandomTranspose
+
+    return RandomTranspose(KEYS, prob=0.5)
+
+
 def _image_only(name: str, **options: Any) -> Callable[[int], Any]:
     def build(dims: int) -> Any:
         import monai.transforms as transforms
@@ -66,6 +86,9 @@ AUGMENTATIONS: dict[str, Callable[[int], Any]] = {
     "flip-axis-2": _flip(2),
     "affine": _affine,
     "elastic": _elastic,
+    "elastic-003": _elastic_003,
+    "rotate-axial": _rotate_axial,
+    "transpose-axial": _transpose_axial,
     "noise": _image_only("RandGaussianNoised", prob=0.3, std=0.15),
     "blur": _image_only("RandGaussianSmoothd", prob=0.2, sigma_x=(0.3, 1.2), sigma_y=(0.3, 1.2), sigma_z=(0.3, 1.2)),
     "contrast": _image_only("RandAdjustContrastd", prob=0.3, gamma=(0.65, 1.5), retain_stats=True),

@@ -2,210 +2,208 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from safetensors.torch import save_file
 
-from AdvSegLib.errors import AdvSegError, unknown_name
-from AdvSegLib.losses import Loss, cross_entropy, dice_ce, soft_dice, soft_iou
-from AdvSegLib.metrics.overlap import compare, mean
+from AdvSegLib.defenses.strategies import Batch
+from AdvSegLib.errors import BadRequest, Cancelled
 from AdvSegLib.runs import staged_folder
-from AdvSegLib.segmenters.bundle import save_bundle
-from AdvSegLib.segmenters.networks import build_network
-from AdvSegLib.segmenters.preprocessing import apply_intensity
+from AdvSegLib.segmenters.bundle import read_metadata, save_bundle, write_json
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.training.augmentation import Augmentation
-from AdvSegLib.training.pool import Sample, draw_phantom, draw_pool
-from AdvSegLib.training.recipe import Recipe
+from AdvSegLib.training.batches import batches
+from AdvSegLib.training.card import Outcome, bundle_card
+from AdvSegLib.training.history import HISTORY, TrainingLog
+from AdvSegLib.training.interrupts import Request, polite_stop
+from AdvSegLib.training.learner import TRAINING_LOSSES, Learner
+from AdvSegLib.training.pool import Sample, draw_pool
+from AdvSegLib.training.processes import World, joined
+from AdvSegLib.training.recipe import Data, Recipe
+from AdvSegLib.training.snapshot import identity, load_snapshot, save_snapshot, training_folder
+from AdvSegLib.training.standing import Standing
+from AdvSegLib.training.validation import glance, validate
 
-TRAINING_LOSSES: dict[str, Loss] = {
-    "dice": soft_dice,
-    "iou": soft_iou,
-    "ce": cross_entropy,
-    "dice+ce": dice_ce,
-}
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "adadelta": torch.optim.Adadelta,
-}
+__all__ = ["TRAINING_LOSSES", "Outcome", "train", "validate"]
 
-
-CARD = """# {title}
-
-{description}
-
-{made}
-
-Dice on {cases} unseen phantoms (seeds from {seed}):
-
-| structure | Dice |
-|---|---|
-{rows}
-
-{notes}
-
-It is a victim for robustness research, undefended. It is **not a medical device** and not for clinical use.
-Licence: Apache-2.0.
-"""
+Log = Callable[[str], None]
+SNAPSHOT = "last.pt"
+BEST = "best.safetensors"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a training reached: mean results on unseen phantoms, and the time it took."""
+def train(
+    recipe: Recipe, out: Path, *, device: str = "cpu", log: Log = print, resume: bool = False,
+    tensorboard: bool = False,
+) -> Outcome:  # fmt: skip
+    """Train ``recipe`` and write a MONAI bundle to ``out``, whole or not at all. Returns what it reached.
 
-    scores: Mapping[str, Any]
-    seconds: float
+    Until then the training lives in ``<out>.training``: ``history.jsonl`` grows line by line, ``last.pt`` is the
+    newest snapshot. The bundle's weights are the last ones; where earlier ones did better on a glance at the
+    validation cases, they lie beside it in ``training/best.safetensors``. ``resume`` continues from the snapshot, to
+    the weights that an uninterrupted training ends at (bit for bit on CPU); where
+    there is none it begins. Under ``torchrun`` the batch is split over the processes.
 
-
-def train(recipe: Recipe, out: Path, *, device: str = "cpu", log: Callable[[str], None] = print) -> Outcome:
-    """Train ``recipe`` and write a MONAI bundle to ``out``, whole or not at all. Returns what it reached."""
-    started = time.perf_counter()
-    network = _seeded_network(recipe).to(device)
-    with staged_folder(out) as stage:
-        log(f"drawing {recipe.data.train_cases} phantoms ({recipe.data.source}, {recipe.data.size} voxels a side)")
-        pool = draw_pool(recipe.data, progress=_bar)
-        _optimise(recipe, network, pool, device, log)
-        segmenter = Segmenter(network, recipe.spec)
-        scores = validate(segmenter, recipe, recipe.data.validation_cases)
-        outcome = Outcome(scores, time.perf_counter() - started)
-        save_bundle(stage, network, recipe.network, recipe.spec, _card(recipe, outcome, device))
-    log(f"mean Dice {scores['dice']['mean']:.3f} on {recipe.data.validation_cases} unseen phantoms")
-    return outcome
-
-
-def validate(segmenter: Segmenter, recipe: Recipe, count: int) -> dict[str, Any]:
-    """Return Dice per label and region, averaged over ``count`` phantoms of the validation seeds."""
-    results = []
-    for seed in range(recipe.data.validation_seed, recipe.data.validation_seed + count):
-        image, labels = draw_phantom(recipe.data.source, seed, recipe.data.size)
-        results.append(compare(labels.array, segmenter.segment(image).array, segmenter.scheme))
-    keys = ("dice", "dice_regions", "iou")
-    return {key: {name: mean([r[key][name] for r in results]) for name in results[0][key]} for key in keys}
-
-
-def _seeded_network(recipe: Recipe) -> nn.Module:
-    torch.manual_seed(recipe.seed)
-    return build_network(recipe.network)
-
-
-def _optimise(
-    recipe: Recipe, network: nn.Module, pool: Sequence[Sample], device: str, log: Callable[[str], None]
-) -> None:
-    """Train ``network`` in place; one log line at every validation."""
-    plan, scheme = recipe.optimisation, recipe.spec.scheme
-    loss_of = _choose("training loss", plan.loss, TRAINING_LOSSES)
-    build = _choose("optimizer", plan.optimizer, OPTIMIZERS)
-    optimizer = build(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=plan.learning_rate, total_steps=plan.iterations, pct_start=0.1
-    )
-    recent: list[float] = []
-    for iteration, (x, labels) in enumerate(_bar(_batches(recipe, pool), total=plan.iterations)):
-        network.train()
-        x, target = x.to(device), scheme.encode(labels.to(device))
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=plan.bf16):
-            logits = network(apply_intensity(x, recipe.spec.intensity))
-        loss = loss_of(logits.float(), target, scheme).mean()
-        if not bool(loss.isfinite()):
-            raise AdvSegError(f"training loss is not finite at iteration {iteration + 1}; lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 12.0)
-        optimizer.step()
-        schedule.step()
-        recent.append(float(loss.detach()))
-        if (iteration + 1) % plan.validate_every == 0 and iteration + 1 < plan.iterations:
-            scores = validate(Segmenter(network, recipe.spec), recipe, min(4, recipe.data.validation_cases))
-            log(f"iteration {iteration + 1}: loss {np.mean(recent):.3f}, mean Dice {scores['dice']['mean']:.3f}")
-            recent.clear()
-
-
-def _batches(recipe: Recipe, pool: Sequence[Sample]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches ``(N, C, *spatial)``, ``(N, *spatial)``; every draw is a function of seed and sample number."""
-    plan = recipe.optimisation
-    augment = Augmentation(plan.augmentation, recipe.spec.dims, recipe.seed)
-    for iteration in range(plan.iterations):
-        rng = np.random.default_rng((recipe.seed, iteration))
-        side = int(rng.choice(plan.crop)) if plan.crop else 0
-        images, labels = [], []
-        for place in range(plan.batch):
-            image, label = pool[int(rng.integers(len(pool)))]
-            image, label = _crop(image, label, side, rng)
-            image, label = augment(_standardised(image), label, iteration * plan.batch + place)
-            images.append(image)
-            labels.append(label)
-        yield torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels).astype(np.int64))
-
-
-def _standardised(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return channels at mean 0 and deviation 1, so that augmentation strengths mean the same for every scan.
-
-    The network's own intensity mapping follows, and undoes it: all of them ignore scale and shift.
+    Raises BadRequest for a recipe that cannot be trained, an ``out`` that is taken and a snapshot of another training;
+    Cancelled, after saving, where a signal asked to stop.
     """
-    axes = tuple(range(1, image.ndim))
-    centre, spread = image.mean(axes, keepdims=True), image.std(axes, keepdims=True)
-    standard: NDArray[np.float32] = ((image - centre) / np.maximum(spread, 1e-6)).astype(np.float32)
-    return standard
+    out = Path(out)
+    with joined(device) as world, polite_stop() as stop:
+        say: Log = log if world.first else (lambda _: None)
+        finished = _finished(out, recipe, resume=resume)
+        if finished is not None:
+            say(f"{out} is already trained")
+            return finished
+        Augmentation(recipe.optimisation.augmentation, recipe.spec.dims, recipe.seed)  # refuses unknown names
+        training = Training(recipe, out, Learner(recipe, world), say, stop)
+        training.begin(resume=resume)
+        say(_drawing(recipe.data))
+        training.run(draw_pool(recipe.data, recipe.spec, progress=training.watched), tensorboard=tensorboard)
+        return training.finish()
 
 
-def _crop(
-    image: NDArray[np.float32], label: NDArray[np.uint8], side: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Cut a random cube of ``side`` voxels (0: all); every second one is centred near a labelled voxel."""
-    if not side or side >= min(label.shape):
-        return image, label
-    room = np.array(label.shape) - side
-    corner = rng.integers(0, room + 1)
-    foreground = np.flatnonzero(label)
-    if foreground.size and rng.random() < 0.5:
-        voxel = np.array(np.unravel_index(foreground[rng.integers(foreground.size)], label.shape))
-        corner = np.clip(voxel - rng.integers(side // 4, side - side // 4, size=len(room)), 0, room)
-    window = tuple(slice(start, start + side) for start in corner)
-    return np.stack([plane[window] for plane in image]), label[window]
+class Training:
+    """A training on its way from a recipe to a bundle."""
+
+    def __init__(self, recipe: Recipe, out: Path, learner: Learner, log: Log, stop: Request) -> None:
+        self.recipe, self.out, self.learner, self.log, self.stop = recipe, out, learner, log, stop
+        self.world: World = learner.world
+        self.folder = training_folder(out)
+        self.standing = Standing()
+        self.identity = identity(recipe, learner.models)
+        self.started = time.perf_counter()
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """The network as it stands, bare, in eval mode until it learns on."""
+        return Segmenter(self.learner.network, self.recipe.spec)
+
+    def begin(self, *, resume: bool) -> None:
+        """Continue where a snapshot is and ``resume`` asks for it; BadRequest where there is one and nobody asks."""
+        snapshot, found = self.folder / SNAPSHOT, None
+        if self.world.first and self.folder.exists():
+            if not resume:
+                raise BadRequest(
+                    f"{self.folder}: an unfinished training is here; continue it with --resume, or remove it"
+                )
+            found = load_snapshot(snapshot, self.identity) if snapshot.exists() else None
+        found = self.world.from_first(found)
+        if found is not None:
+            self.learner.restore(found["learner"])
+            self.standing = Standing.from_state(found["standing"])
+            self.log(f"resuming after iteration {self.standing.iteration} of {self.recipe.optimisation.iterations}")
+
+    def watched(self, items: Any) -> Iterator[Any]:
+        """Yield ``items``, shown on a terminal; Cancelled once a signal has asked to stop."""
+        for item in _bar(items):
+            if self.stop.made:
+                raise Cancelled("stopped before the first iteration; nothing was written")
+            yield item
+
+    def run(self, pool: list[Sample], *, tensorboard: bool = False) -> None:
+        """Train to the last iteration, with a log, snapshots and validations on the way."""
+        plan, first = self.recipe.optimisation, self.standing.iteration
+        book = TrainingLog(self.folder, upto=first, tensorboard=tensorboard) if self.world.first else None
+        stream = batches(self.recipe, pool, first=first, places=self.world.places(plan.batch))
+        try:
+            for batch in _bar(stream, total=plan.iterations, initial=first):
+                if self.world.any(self.stop.made):
+                    self.save()
+                    raise Cancelled(
+                        f"stopped after iteration {self.standing.iteration} of {plan.iterations}; --resume continues"
+                    )
+                numbers = self.step(batch)
+                if book is not None:
+                    book.add(self.standing.iteration, **numbers)
+                if self.standing.iteration % plan.snapshot_every == 0 or self.standing.iteration == plan.iterations:
+                    self.save()
+        finally:
+            if book is not None:
+                book.close()
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Learn from one batch, validate where it is time; return the numbers to log."""
+        plan, standing = self.recipe.optimisation, self.standing
+        numbers = {"learning_rate": float(self.learner.schedule.get_last_lr()[0])}
+        numbers["loss"] = self.world.mean(self.learner.learn(batch.to(self.world.device)))
+        standing.iteration += 1
+        standing.recent.append(numbers["loss"])
+        last = standing.iteration == plan.iterations
+        if self.world.first and (last or standing.iteration % plan.validate_every == 0):
+            numbers["dice"] = dice = glance(self.segmenter, self.recipe)
+            loss = sum(standing.recent) / len(standing.recent)
+            self.log(f"iteration {standing.iteration}: loss {loss:.3f}, mean Dice {dice:.3f}")
+            standing.judged(dice, self.learner.network)
+            standing.recent.clear()
+        return numbers
+
+    def save(self) -> None:
+        """Write a snapshot, whole or not at all."""
+        if not self.world.first:
+            return
+        spent = self.standing.seconds + time.perf_counter() - self.started
+        standing = {**self.standing.to_state(), "seconds": spent}
+        save_snapshot(self.folder / SNAPSHOT, self.identity, {"learner": self.learner.state(), "standing": standing})
+
+    def finish(self) -> Outcome:
+        """Validate on all cases and put the bundle in place; the training's own folder goes."""
+        outcome = None
+        if self.world.first:
+            scores = validate(self.segmenter, self.recipe, self.recipe.data.validation_cases)
+            outcome = Outcome(scores, self.standing.seconds + time.perf_counter() - self.started)
+            self._write(outcome)
+            dice = outcome.scores["dice"]["mean"]
+            self.log(f"mean Dice {dice:.3f} on {self.recipe.data.validation_cases} unseen cases")
+        done: Outcome = self.world.from_first(outcome)
+        return done
+
+    def _write(self, outcome: Outcome) -> None:
+        recipe, network, standing = self.recipe, self.learner.network, self.standing
+        with staged_folder(self.out) as stage:
+            save_bundle(stage, network, recipe.network, recipe.spec, bundle_card(recipe, outcome, self.world.device))
+            made = stage / "training"
+            made.mkdir()
+            write_json(made / "recipe.json", recipe.to_dict())
+            shutil.copyfile(self.folder / HISTORY, made / HISTORY)
+            if standing.best_iteration < standing.iteration:
+                save_file(standing.best_weights, made / BEST)
+        shutil.rmtree(self.folder)
 
 
-def _card(recipe: Recipe, outcome: Outcome, device: str) -> dict[str, Any]:
-    """Return the bundle's card: what it is, how it was made, what it reached."""
-    plan, data = recipe.optimisation, recipe.data
-    rows = "\n".join(
-        f"| {name} | {'-' if value is None else f'{value:.3f}'} |"
-        for key in ("dice", "dice_regions")
-        for name, value in outcome.scores[key].items()
-    )
-    made = (
-        f"Trained by `advseg train --recipe {recipe.name}` on {data.train_cases} synthetic phantoms ({data.source}, "
-        f"seeds from {data.train_seed}), {plan.iterations} iterations of {plan.batch}, loss {plan.loss}, in "
-        f"{outcome.seconds / 60:.0f} minutes on {device}. No patient data."
-    )
-    text = CARD.format(
-        title=recipe.title, description=recipe.description, made=made, cases=data.validation_cases,
-        seed=data.validation_seed, rows=rows, notes=recipe.notes,
-    )  # fmt: skip
-    return {
-        "title": recipe.title,
-        "description": recipe.description,
-        "text": text,
-        "results": {"unseen_phantoms": data.validation_cases, **outcome.scores, "training_seconds": outcome.seconds},
-    }
+def _finished(out: Path, recipe: Recipe, *, resume: bool) -> Outcome | None:
+    """Return what an earlier run of this recipe reached, where a resumed training is at its end already.
+
+    BadRequest where ``out`` holds anything else, before an hour is spent on what could not be written.
+    """
+    if not out.exists() and not out.is_symlink():
+        return None
+    if out.is_dir() and not any(out.iterdir()):
+        return None
+    if resume and (out / "training" / "recipe.json").is_file():
+        results = read_metadata(out)["results"]
+        if json.loads((out / "training" / "recipe.json").read_text(encoding="utf-8")) == _plain(recipe.to_dict()):
+            shutil.rmtree(training_folder(out), ignore_errors=True)  # a kill may have come between the two
+            return Outcome(results, float(results["training_seconds"]))
+    raise BadRequest(f"{out}: is not empty; name a new folder")
 
 
-def _choose(kind: str, name: str, options: Mapping[str, Any]) -> Any:
-    if name not in options:
-        raise unknown_name(kind, name, options)
-    return options[name]
+def _drawing(data: Data) -> str:
+    if data.phantom:
+        return f"drawing {data.train_cases} phantoms ({data.source}, {data.size} voxels a side)"
+    return f"reading {data.train_cases} cases ({data.source}, {data.path})"
 
 
-def _bar(iterator: Any, total: int | None = None) -> Any:
+def _plain(data: Any) -> Any:
+    return json.loads(json.dumps(data))
+
+
+def _bar(items: Any, total: int | None = None, initial: int = 0) -> Any:
     """Show progress on a terminal's stderr, and nothing elsewhere."""
     from tqdm import tqdm
 
-    return tqdm(iterator, total=total, disable=not sys.stderr.isatty(), leave=False)
+    return tqdm(items, total=total, initial=initial, disable=not sys.stderr.isatty(), leave=False)
