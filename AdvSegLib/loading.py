@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -47,6 +48,17 @@ class Fresh:
         return read_image(paths)
 
 
+def _model_files(folder: Path) -> list[Path]:
+    """Return the files a model is made of, those of an ensemble's members among them."""
+    from AdvSegLib.segmenters.ensemble import is_ensemble, member_folders
+
+    files = [folder / part for part in (METADATA, INFERENCE, WEIGHTS, TORCH_WEIGHTS)]
+    if is_ensemble(folder):
+        definition = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))["ensemble"]
+        files += [file for member in member_folders(folder, definition) for file in _model_files(member)]
+    return files
+
+
 class Warm:
     """Keeps the last ``models`` and ``images`` (``image_bytes`` in all), and loads anew what has changed on disk.
 
@@ -70,8 +82,7 @@ class Warm:
     def model(self, name: str, device: str) -> Segmenter:
         """Return a model, kept as long as the files of its bundle are the same."""
         folder = model_folder(name).resolve()
-        files = [folder / part for part in (METADATA, INFERENCE, WEIGHTS, TORCH_WEIGHTS)]
-        stamp = _stamp(file for file in files if file.exists())
+        stamp = _stamp(file for file in _model_files(folder) if file.exists())
         segmenter, warm = self._models.take((folder, device), stamp, lambda: self._fresh.model(str(folder), device))
         self._heard("model", name, warm)
         return segmenter

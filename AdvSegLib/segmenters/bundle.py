@@ -29,7 +29,7 @@ def load_bundle(folder: Path, device: str = "cpu") -> Segmenter:
 
     ``configs/inference.json`` names the network (``network_def``, plain values only), ``configs/metadata.json`` holds
     our ``advseg`` spec, ``models`` the weights (safetensors, else a state dict read with ``weights_only``). Raises
-    BadRequest, naming file and cause, for anything else.
+    BadRequest, naming file and cause, for anything else. An ``ensemble`` in place of the network names other bundles.
     """
     from AdvSegLib.segmenters.networks import build_network
     from AdvSegLib.segmenters.segmenter import Segmenter
@@ -40,6 +40,10 @@ def load_bundle(folder: Path, device: str = "cpu") -> Segmenter:
         raise BadRequest(
             f"{folder / METADATA}: no 'advseg' section, so nothing says how the model's input is prepared"
         )
+    if "ensemble" in inference:
+        from AdvSegLib.segmenters.ensemble import load_ensemble
+
+        return load_ensemble(folder, inference["ensemble"], device)
     if "network_def" not in inference:
         raise BadRequest(f"{folder / INFERENCE}: no 'network_def'")
     try:

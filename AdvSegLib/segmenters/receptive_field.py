@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from AdvSegLib.segmenters.ensemble import Ensemble
 from AdvSegLib.segmenters.segmenter import Segmenter
+from AdvSegLib.segmenters.smoothing import Smoothed
 from AdvSegLib.segmenters.spec import Intensity
 from AdvSegLib.volumes import Image
 
@@ -24,6 +26,11 @@ PASSED = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_", "threshold", "thres
 
 def receptive_field(segmenter: Segmenter, image: Image, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the voxels of ``image`` wired to the logits where ``inside``; see AdvSegLib.regions.ReceptiveField."""
+    if isinstance(segmenter, Ensemble):
+        fields = [receptive_field(member, image, inside) for member in segmenter.members]
+        return np.logical_or.reduce(fields)
+    if isinstance(segmenter, Smoothed):
+        return receptive_field(segmenter.base, image, inside)
     if any(isinstance(module, torch.jit.ScriptModule) for module in segmenter.network.modules()):
         return np.ones_like(inside)
     bound = segmenter.on(image)
