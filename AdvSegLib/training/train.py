@@ -53,7 +53,8 @@ def train(
     Cancelled, after saving, where a signal asked to stop.
     """
     out = Path(out)
-    with joined(device) as world, polite_stop() as stop:
+    world = joined(device)
+    with polite_stop() as stop:
         say: Log = log if world.first else (lambda _: None)
         finished = _finished(out, recipe, resume=resume)
         if finished is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 
 from AdvSegLib.defenses.strategies import Batch
@@ -16,6 +19,7 @@ from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.segmenters.bundle import load_bundle, read_metadata
 from AdvSegLib.segmenters.spec import Intensity
+from AdvSegLib.training import command
 from AdvSegLib.training.augmentation import AUGMENTATIONS, Augmentation
 from AdvSegLib.training.batches import batches, crop
 from AdvSegLib.training.learner import Learner
@@ -373,3 +377,21 @@ def test_n4_takes_a_bias_field_away_and_leaves_constants() -> None:
 
     assert spread(flat[0]) < 0.5 * spread(biased)
     assert np.array_equal(flat[1], np.full_like(flat[1], 4.0))
+
+
+def test_the_command_trains_a_file_and_resumes_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = a_recipe_of_files(a_folder_of_volumes(tmp_path / "data"))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(recipe.to_dict()))))
+    parser = ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    words = ["train", "--recipe", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "m"), "--iterations", "2"]
+    command.train(parser.parse_args([*words, "--device", "cpu"]))
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'm'}\n")
+    assert json.loads((tmp_path / "m/training/recipe.json").read_text())["optimisation"]["iterations"] == 2
+    command.train(parser.parse_args([*words, "--device", "cpu", "--resume"]))
+    assert "already trained" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parser.parse_args([*words[:-1], "0"])
+    assert "invalid whole number >= 1 value: '0'" in capsys.readouterr().err
