@@ -226,8 +226,7 @@ class AdvSegRobustnessLogic(ScriptedLoadableModuleLogic):
         return AdvSegRobustnessParameterNode(super().getParameterNode())
 
     def phantom(self, kind="brain", **options):
-        """Draw a synthetic case: ``*volumes, truth = logic.phantom("chest", seed=3)``."""
-        self.ensureReady()
+        """Draw a synthetic case: ``*volumes, truth = logic.phantom("chest", seed=3)``; needs no PyTorch."""
         return self.robustness.phantom(kind, **options)
 
     def segment(self, model, volumes, **options):

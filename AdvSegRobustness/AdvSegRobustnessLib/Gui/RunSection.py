@@ -91,15 +91,21 @@ class RunSection(Section):
         self.say(_("Done on {device}: {name}").format(device=deviceOf(folder), name=result.name))
         self.panel.results.choose(result)
 
-    def start(self, doing: str, begin: Callable[[Any, Any], Any], finish: Callable[[Any], object]) -> None:
+    def start(
+        self, doing: str, begin: Callable[[Any, Any], Any], finish: Callable[[Any], object], *, needsTorch: bool = True
+    ) -> None:
         """Start ``begin(onEvent, onDone)``, which returns a Task; ``finish(result)`` follows where it succeeds."""
-        self.panel.attempt(doing, lambda: self._start(doing, begin, finish))
+        self.panel.attempt(doing, lambda: self._start(doing, begin, finish, needsTorch))
         self.panel.update()
 
-    def _start(self, doing: str, begin: Callable[[Any, Any], Any], finish: Callable[[Any], object]) -> None:
+    def _start(
+        self, doing: str, begin: Callable[[Any, Any], Any], finish: Callable[[Any], object], needsTorch: bool
+    ) -> None:
         if self.busy:
             raise BadRequest(self.busyReason)
-        ensureDependencies(str(self.panel.settings.value(PYTHON_KEY) or ""), testing=slicer.app.testingEnabled())
+        if needsTorch:
+            python = str(self.panel.settings.value(PYTHON_KEY) or "")
+            ensureDependencies(python, testing=slicer.app.testingEnabled())
         self.ui.progressBar.setRange(0, 0)
         self.say(_("{doing} starts").format(doing=doing))
         self._doing, self._finish = doing, finish

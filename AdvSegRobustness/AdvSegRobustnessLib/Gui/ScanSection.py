@@ -60,6 +60,7 @@ class ScanSection(Section):
             _("Sample {kind}").format(kind=kind),
             lambda onEvent, onDone: self.panel.logic.phantom(kind, wait=False, onDone=onDone),
             lambda nodes: self._choose(kind, nodes),
+            needsTorch=False,
         )
 
     def _choose(self, kind: str, nodes: Any) -> None:

@@ -1,0 +1,16 @@
+# What the packaging of an extension demands, and its description written where a test can read it.
+foreach(variable EXTENSION_README_FILE EXTENSION_LICENSE_FILE)
+  if(NOT EXISTS "${${variable}}")
+    message(FATAL_ERROR "${variable} points to a file that does not exist: ${${variable}}")
+  endif()
+endforeach()
+
+set(description "")
+foreach(name HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  list(LENGTH EXTENSION_${name} count)
+  if(NOT count EQUAL 1)
+    message(FATAL_ERROR "EXTENSION_${name} must be one string without semicolons, and is ${count}")
+  endif()
+  string(APPEND description "${name} ${EXTENSION_${name}}\n")
+endforeach()
+file(WRITE "${CMAKE_BINARY_DIR}/${EXTENSION_NAME}.s4ext" "${description}")

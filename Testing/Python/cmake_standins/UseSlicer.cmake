@@ -1,0 +1,7 @@
+if("${PROJECT_NAME}" MATCHES "^$|^Slicer$|^Project$")
+  message(FATAL_ERROR "project(<extension name>) comes before include(\${Slicer_USE_FILE})")
+endif()
+set(EXTENSION_NAME ${PROJECT_NAME})
+include(CTest)
+include(${CMAKE_CURRENT_LIST_DIR}/ScriptedModule.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/PythonTests.cmake)
