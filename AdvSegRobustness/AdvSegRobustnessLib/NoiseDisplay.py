@@ -9,23 +9,20 @@ import numpy as np
 import slicer
 
 from AdvSegLib.errors import BadRequest
+from AdvSegLib.reports.layers import NOISE_STOPS
 from AdvSegRobustnessLib.Roles import CHANNEL_ATTRIBUTE, NOISE_ATTRIBUTE, ROLE_ATTRIBUTE
 from AdvSegRobustnessLib.SceneChange import nodesWith, removeNodes
 
 TABLE_ROLE = "noise-colors"
 STEPS = 127
 """Colours on either side of zero."""
-BELOW = ((60, 150, 235), (150, 225, 255))
-ABOVE = ((240, 135, 45), (255, 222, 140))
-"""Colours of half and of full noise, RGB; those of the report (``AdvSegLib.reports.layers``)."""
-FULL = 0.5
-"""Share of the largest noise from which a colour hides what is below."""
 
 
 def noiseColorTable(scene: Any) -> Any:
     """Return the scene's diverging colour table: blue below zero, orange above, clear at zero; added on first use.
 
-    Laid over an image it leaves unchanged voxels as they are: opacity grows with the size of the noise.
+    Laid over an image it leaves unchanged voxels as they are. The colour says how large the noise is, not its opacity,
+    of which Slicer's display keeps only all or nothing.
     """
     found = nodesWith(scene, ROLE_ATTRIBUTE, TABLE_ROLE)
     if found:
@@ -40,15 +37,14 @@ def noiseColorTable(scene: Any) -> Any:
 
 
 def noiseColor(share: float) -> tuple[float, float, float, float]:
-    """Return colour and opacity (0-1) of noise that is ``share`` of the largest, -1 to 1.
+    """Return colour and opacity (0-1) of noise that is ``share`` of the largest, -1 to 1; those of the report.
 
     >>> noiseColor(0.0)[3], noiseColor(-1.0)[3]
     (0.0, 1.0)
     """
-    half, full = (np.array(color) / 255 for color in (BELOW if share < 0 else ABOVE))
-    size = abs(share)
-    red, green, blue = half + (full - half) * max(0.0, 2 * size - 1)
-    return float(red), float(green), float(blue), min(1.0, size / FULL)
+    places = np.linspace(-1, 1, len(NOISE_STOPS))
+    red, green, blue = (float(np.interp(share, places, [stop[c] for stop in NOISE_STOPS])) / 255 for c in range(3))
+    return red, green, blue, 0.0 if share == 0 else 1.0
 
 
 def showAsNoise(volumeNode: Any, noise: np.ndarray) -> None:

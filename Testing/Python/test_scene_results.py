@@ -111,7 +111,10 @@ def test_noiseColoursAreSymmetricAndClearAtZero(aScene):
     assert count % 2 == 1
     assert colours[count // 2, 3] == 0
     assert np.array_equal(colours[:, 3], colours[::-1, 3])
-    assert (np.diff(colours[: count // 2 + 1, 3]) <= 0).all()
+    assert (np.delete(colours[:, 3], count // 2) == 1).all(), "Slicer shows a colour, or does not"
+    lightness = colours[:, :3].mean(axis=1)
+    assert (np.diff(lightness[: count // 2]) < 0).all(), "the larger the noise, the lighter"
+    assert (np.diff(lightness[count // 2 + 1 :]) > 0).all()
     assert colours[0, 2] > colours[0, 0], "below zero is blue"
     assert colours[-1, 0] > colours[-1, 2], "above zero is not"
 

@@ -12,10 +12,16 @@ def showIn(tag: str, background: Any, foreground: Any = None) -> None:
     """Show a volume, and one over it, in the slice view of a singleton tag; None shows nothing."""
     composite = slicer.app.layoutManager().sliceWidget(tag).mrmlSliceCompositeNode()
     composite.SetDoPropagateVolumeSelection(False)
+    composite.SetLinkedControl(False)  # what follows is this view's own
     composite.SetBackgroundVolumeID(None if background is None else background.GetID())
+    composite.SetInteractionFlags(composite.ForegroundVolumeFlag)  # else a new view never draws the noise's legend
     composite.SetForegroundVolumeID(None if foreground is None else foreground.GetID())
+    composite.SetInteractionFlags(0)
     composite.SetForegroundOpacity(0.0 if foreground is None else 1.0)
     composite.SetLabelVolumeID(None)
+    legend = None if foreground is None else slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(foreground)
+    if legend is not None:
+        legend.Modified()
 
 
 def lookAt(tags: Sequence[str], volume: Any, segmentation: Any) -> None:
