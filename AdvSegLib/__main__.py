@@ -12,6 +12,8 @@ from types import FrameType
 
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled, explain
 
+NOTHING_WRITTEN = "interrupted; nothing was written"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -23,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[options.command](options)
     except BadRequest as error:
         return _fail(error, 2)
-    except (KeyboardInterrupt, Cancelled):
-        return _fail("interrupted; nothing was written", 130)
+    except Cancelled as error:
+        return _fail(str(error) or NOTHING_WRITTEN, 130)
+    except KeyboardInterrupt:
+        return _fail(NOTHING_WRITTEN, 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (AdvSegError, OSError) as error:

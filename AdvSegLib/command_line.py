@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from AdvSegLib import __version__
 from AdvSegLib.attacks import ATTACKS
+from AdvSegLib.audit.command import COMMANDS as AUDIT_COMMANDS
+from AdvSegLib.benchmark.command import benchmark
 from AdvSegLib.command_options import build_parser
 from AdvSegLib.errors import BadRequest
+from AdvSegLib.reproduce.command import reproduce
+from AdvSegLib.training.command import train
 
 if TYPE_CHECKING:
     from AdvSegLib.cases.base import Case
@@ -93,21 +97,6 @@ def segment(options: Namespace) -> None:
     print(f"\n{options.out / 'labels.nii.gz'}")
 
 
-def train(options: Namespace) -> None:
-    """Train a recipe."""
-    from dataclasses import replace
-
-    from AdvSegLib.jobs import choose_device
-    from AdvSegLib.training.recipe import load_recipe
-    from AdvSegLib.training.train import train
-
-    recipe = load_recipe(options.recipe)
-    if options.iterations is not None:
-        recipe = replace(recipe, optimisation=replace(recipe.optimisation, iterations=options.iterations))
-    train(recipe, options.out, device=choose_device(options.device))
-    print(options.out)
-
-
 def cases(options: Namespace) -> None:
     """List or write cases."""
     from AdvSegLib.cases.registry import open_cases
@@ -134,12 +123,16 @@ def cases(options: Namespace) -> None:
 
 
 def _write_cases(found: Sequence[Case], out: Path) -> None:
-    from tqdm import tqdm
-
     from AdvSegLib.runs import staged_folder
 
+    shown: Iterable[Case] = found
+    if sys.stderr.isatty():  # phantoms are drawn where only numpy, scipy and SimpleITK are: in Slicer's Python
+        from tqdm import tqdm
+
+        shown = tqdm(found, unit="case", leave=False)
+
     with staged_folder(out) as stage:
-        for case in tqdm(found, unit="case", disable=not sys.stderr.isatty(), leave=False):
+        for case in shown:
             case.write(stage)
         names = sorted(path.name for path in stage.iterdir())
     for name in names:
@@ -189,8 +182,8 @@ def describe() -> dict[str, Any]:
 
 
 COMMANDS: dict[str, Callable[[Namespace], None]] = {
-    "demo": demo, "segment": segment, "attack": attack, "run": run, "train": train, "cases": cases, "worker": worker,
-    "info": info,
+    "demo": demo, "segment": segment, "attack": attack, "run": run, "cases": cases, "worker": worker, "info": info,
+    "train": train, "reproduce": reproduce, "benchmark": benchmark, **AUDIT_COMMANDS,
 }  # fmt: skip
 
 

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from AdvSegLib import __version__
+from AdvSegLib.audit.command import add_audit_parser, add_certify_parser, add_ensemble_parser
+from AdvSegLib.benchmark.command import add_parser as add_benchmark_parser
 from AdvSegLib.errors import BadRequest
+from AdvSegLib.reproduce.command import add_parser as add_reproduce_parser
+from AdvSegLib.training.command import add_parser as add_train_parser
 
 DEMO_SEED = 900_015
 
@@ -51,7 +55,9 @@ def build_parser() -> ArgumentParser:
     _segment_options(commands.add_parser("segment", help="segment a scan"))
     _attack_options(commands.add_parser("attack", help="attack a model on a scan and report what changed"))
     _run_options(commands.add_parser("run", help="run a job from its JSON file"))
-    _train_options(commands.add_parser("train", help="train a model from a recipe"))
+    for add in (add_train_parser, add_audit_parser, add_certify_parser, add_ensemble_parser, add_reproduce_parser,
+                add_benchmark_parser):  # fmt: skip
+        add(commands)
     _cases_options(commands.add_parser("cases", help="list or write cases of a data set or phantom"))
     _worker_options(commands.add_parser("worker", help="run jobs from stdin as JSON lines, models kept loaded"))
     _info_options(commands.add_parser("info", help="list models, attacks, case sources, recipes"))
@@ -126,13 +132,6 @@ def _attack_options(parser: ArgumentParser) -> None:
 def _run_options(parser: ArgumentParser) -> None:
     parser.add_argument("job", type=Path, help="job.json")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
-
-
-def _train_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--recipe", required=True, help="a shipped recipe's name, or a YAML file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="bundle folder to write, new or empty")
-    parser.add_argument("--iterations", type=_count, help="override the recipe's number of iterations")
-    _device_option(parser)
 
 
 def _cases_options(parser: ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from AdvSegLib.attacks.minimum_norm import ALMAProx
 from AdvSegLib.attacks.momentum import MomentumFGSM
 from AdvSegLib.attacks.pixelwise import CosPGD, SegPGD
 from AdvSegLib.attacks.square import Square
+from AdvSegLib.attacks.wang2022 import Wang2022FGSM
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.parameters import make
 
@@ -20,7 +21,7 @@ ATTACKS: dict[str, type[Attack]] = {
     attack.name: attack
     for attack in (
         FGSM, IterativeFGSM, TargetedIterativeFGSM, PGD, StaticMask, AdaptiveMask, ASMA, MomentumFGSM, SegPGD, CosPGD,
-        APGD, DAG, ALMAProx, Square,
+        APGD, DAG, ALMAProx, Square, Wang2022FGSM,
     )
 }  # fmt: skip
 
@@ -41,6 +42,7 @@ __all__ = [
     "Square",
     "StaticMask",
     "TargetedIterativeFGSM",
+    "Wang2022FGSM",
     "check_aim",
     "describe",
     "make_attack",

@@ -41,7 +41,12 @@ SOURCES: tuple[SourceInfo, ...] = (
     SourceInfo("folder", "plain folder of image and label pairs, or nnU-Net raw data", "folder", "folder_cases"),
     SourceInfo("phantom-brain", "drawn brain MR with a tumour (count, seed)", "brain_phantom", "brain_cases", False),
     SourceInfo("phantom-chest", "drawn chest X-rays (count, seed)", "chest_phantom", "chest_cases", False),
-)
+    SourceInfo("phantom-fundus", "drawn fundus photographs with the optic disc (count, seed)", "fundus_phantom",
+               "fundus_cases_drawn", False),
+    SourceInfo("phantom-skin", "drawn skin lesions (count, seed)", "skin_phantom", "skin_cases_drawn", False),
+    SourceInfo("phantom-abdomen", "drawn abdominal MR slices with stomach and bowels (count, seed)", "abdomen_phantom",
+               "abdomen_cases_drawn", False),
+)  # fmt: skip
 
 
 def source_info(name: str) -> SourceInfo:

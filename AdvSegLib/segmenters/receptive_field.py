@@ -28,8 +28,9 @@ def receptive_field(segmenter: Segmenter, image: Image, inside: NDArray[np.bool_
     """Return the voxels of ``image`` wired to the logits where ``inside``; see AdvSegLib.regions.ReceptiveField."""
     if isinstance(segmenter, Ensemble):
         fields = [receptive_field(member, image, inside) for member in segmenter.members]
-        return np.logical_or.reduce(fields)
-    if isinstance(segmenter, Smoothed):
+        union: NDArray[np.bool_] = np.logical_or.reduce(fields)
+        return union
+    if isinstance(segmenter, Smoothed) and segmenter.base is not None:
         return receptive_field(segmenter.base, image, inside)
     if any(isinstance(module, torch.jit.ScriptModule) for module in segmenter.network.modules()):
         return np.ones_like(inside)

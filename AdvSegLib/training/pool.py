@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
@@ -26,17 +27,25 @@ SMALL = 2**22
 """Phantoms of fewer voxels in all are drawn sooner than processes for them start."""
 
 
+PHANTOMS = {
+    "phantom-brain": ("brain_phantom", "brain_phantom"),
+    "phantom-brain-slice": ("brain_slice", "brain_slice"),
+    "phantom-chest": ("chest_phantom", "chest_phantom"),
+    "phantom-fundus": ("fundus_phantom", "fundus_phantom"),
+    "phantom-skin": ("skin_phantom", "skin_phantom"),
+    "phantom-abdomen": ("abdomen_phantom", "abdomen_phantom"),
+}
+"""What draws a phantom of each source: module and function."""
+
+
 def draw_phantom(source: str, seed: int, size: int, *, analytic: bool = False) -> tuple[Image, LabelMap]:
-    """Draw a phantom of a source, ``phantom-brain`` (``analytic``: without the template) or ``phantom-chest``."""
-    if source == "phantom-brain":
-        from AdvSegLib.cases.brain_phantom import brain_phantom
-
-        return brain_phantom(seed, size, template=False if analytic else None)
-    if source == "phantom-chest":
-        from AdvSegLib.cases.chest_phantom import chest_phantom
-
-        return chest_phantom(seed, size)
-    raise unknown_name("phantom source", source, ("phantom-brain", "phantom-chest"))
+    """Draw a phantom of a source, one of :data:`PHANTOMS` (``analytic``: a brain without the template)."""
+    if source not in PHANTOMS:
+        raise unknown_name("phantom source", source, PHANTOMS)
+    module, function = PHANTOMS[source]
+    draw = getattr(import_module(f"AdvSegLib.cases.{module}"), function)
+    drawn: tuple[Image, LabelMap] = draw(seed, size, template=False) if analytic else draw(seed, size)
+    return drawn
 
 
 def draw_pool(

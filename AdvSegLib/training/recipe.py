@@ -12,6 +12,8 @@ from AdvSegLib.errors import BadRequest, unknown_name
 from AdvSegLib.segmenters.spec import Spec
 
 RECIPES = Path(__file__).parent / "recipes"
+VICTIMS = Path(__file__).parents[1] / "reproduce" / "victims"
+"""The recipes of the small models behind ``advseg reproduce``."""
 SECTIONS = ("spec", "data", "optimisation", "defense")
 DEEPEST = 8
 """Recipes that rest on recipes: no more than this many."""
@@ -147,7 +149,7 @@ def _data(section: Mapping[str, Any]) -> Data:
 
 def shipped_recipes() -> dict[str, Path]:
     """Return the recipes that come with the library, by name."""
-    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    return {path.stem: path for folder in (RECIPES, VICTIMS) for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_recipe(name: str | Path) -> Recipe:

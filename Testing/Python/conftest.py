@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A suite that a shell started in the background ignores Ctrl-C, and so would every process that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+MODULE_LIBRARY = "AdvSegRobustnessLib"
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
@@ -33,3 +35,14 @@ def real_data() -> Callable[[str], Path]:
 def rng() -> np.random.Generator:
     """Return a generator of fixed seed."""
     return np.random.default_rng(20240)
+
+
+@pytest.fixture(autouse=True)
+def _the_same_library_for_every_test() -> Iterator[None]:
+    """Undo a reload of Slicer's module: tests that imported its library before hold on to the old one."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == MODULE_LIBRARY}
+    yield
+    if before and sys.modules.get(MODULE_LIBRARY) is not before[MODULE_LIBRARY]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == MODULE_LIBRARY]:
+            del sys.modules[name]
+        sys.modules.update(before)

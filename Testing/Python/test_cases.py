@@ -509,6 +509,7 @@ def test_every_source_is_described_and_loads():
     names = [source.name for source in SOURCES]
     assert names == [
         "brats", "chest", "fundus", "skin", "gi-tract", "datalist", "folder", "phantom-brain", "phantom-chest",
+        "phantom-fundus", "phantom-skin", "phantom-abdomen",
     ]  # fmt: skip
     for source in SOURCES:
         assert isinstance(source, SourceInfo)

@@ -32,7 +32,8 @@ def test_library_never_imports_slicer_or_qt(path: Path) -> None:
 
 LIGHT = (
     "attacks", "labels", "volumes", "cases.registry", "segmenters.catalogue", "training.recipe", "jobs", "target_maps",
-    "regions", "loading", "worker",
+    "regions", "loading", "worker", "audit.command", "audit.suite", "audit.checks", "audit.verdict",
+    "training.command", "benchmark.command", "reproduce.command",
 )  # fmt: skip
 
 
@@ -50,5 +51,21 @@ def test_describing_everything_needs_no_torch() -> None:
     code = (
         "import sys\nfrom AdvSegLib.command_line import build_parser, describe\nbuild_parser(); describe()\n"
         "assert not {'torch', 'monai', 'SimpleITK'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_film_is_drawn_with_what_slicer_brings() -> None:
+    code = (
+        "import sys, tempfile\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('torch', 'monai', 'tqdm', 'jsonschema', 'jinja2', 'matplotlib', 'yaml',\n"
+        "                                      'skimage', 'safetensors', 'PIL', 'nibabel', 'nilearn'):\n"
+        "            raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from AdvSegLib.__main__ import main\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    assert main(['cases', 'phantom-chest', '--count', '1', '--size', '32', '--out', folder]) == 0"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

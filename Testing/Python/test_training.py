@@ -26,7 +26,7 @@ from AdvSegLib.training.learner import Learner
 from AdvSegLib.training.n4 import n4
 from AdvSegLib.training.pool import draw_phantom, draw_pool, validation_case
 from AdvSegLib.training.processes import World
-from AdvSegLib.training.recipe import Data, Recipe, load_recipe, shipped_recipes
+from AdvSegLib.training.recipe import RECIPES, Data, Recipe, load_recipe, shipped_recipes
 from AdvSegLib.training.train import train
 from AdvSegLib.volumes import Image, LabelMap
 
@@ -245,7 +245,7 @@ def test_bases_that_lead_nowhere_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["chest", "brain"])
 def test_the_shipped_family_is_whole_and_differs_by_its_defense(family: str) -> None:
-    names = {name for name in shipped_recipes() if name.startswith(family)}
+    names = {name for name, path in shipped_recipes().items() if path.parent == RECIPES and name.startswith(family)}
     kinds = [
         *(f"distilled-t{t}" for t in (20, 100, 500, 5000)),
         *(f"adversarial-{e}" for e in ("0.01", "0.05", "0.1")),

@@ -16,6 +16,7 @@ _MONAI = "monai.networks.nets"
 ALLOWED: dict[str, str] = {
     "Liu2021UNet": f"{_OURS}.liu2021",
     "Bortsova2020UNet": f"{_OURS}.bortsova2020",
+    "Wang2022UNet": f"{_OURS}.encoders",
     **dict.fromkeys(
         ("UNet", "BasicUNet", "BasicUNetPlusPlus", "AttentionUnet", "DynUNet", "SegResNet", "VNet", "HighResNet",
          "UNETR", "SwinUNETR", "FlexibleUNet"), _MONAI),
