@@ -7,7 +7,7 @@ OUT ?= demo-run
 export OMP_WAIT_POLICY := PASSIVE
 WORKERS ?= 2
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench papers clean
 
 demo: $(VENV)/.demo
 	OMP_NUM_THREADS=$(WORKERS) $(BIN)/advseg demo
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 
 types: $(VENV)/.test
 	$(BIN)/mypy
+
+papers: $(VENV)/.test
+	rm -rf build/papers
+	OMP_NUM_THREADS=1 $(BIN)/advseg reproduce all --quick --out build/papers
 
 bench: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python Testing/Benchmarks/step_costs.py

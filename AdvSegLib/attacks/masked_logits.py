@@ -28,7 +28,7 @@ def wanted_logits(look: Look, *, only_wrong: bool) -> Tensor:
     wrong = torch.zeros_like(look.wanted[0])
     for found, wanted in zip(look.predicted, look.wanted, strict=True):
         wrong |= found != wanted
-    return (z * target * wrong.unsqueeze(1)).flatten(1).sum(1)
+    return (z * (target * wrong.unsqueeze(1))).flatten(1).sum(1)
 
 
 def squared_distance(look: Look) -> Tensor:
