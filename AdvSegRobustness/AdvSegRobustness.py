@@ -4,12 +4,12 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import Annotated
 
 import AdvSegRobustnessLib  # finds AdvSegLib  # noqa: F401
 import qt
 import slicer
 from AdvSegRobustnessLib.Dependencies import ensureDependencies
+from AdvSegRobustnessLib.Gui.Layouts import describeLayouts
 from AdvSegRobustnessLib.Gui.Marks import dropMarks, keepMarks
 from AdvSegRobustnessLib.Gui.ModelSection import PYTHON_KEY
 from AdvSegRobustnessLib.Gui.Panel import Panel
@@ -17,7 +17,6 @@ from AdvSegRobustnessLib.Gui.SampleSources import registerSamples
 from AdvSegRobustnessLib.Logic import RobustnessLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -25,6 +24,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from AdvSegLib.errors import AdvSegError
 
 PACKAGE = "AdvSegRobustnessLib"
 
@@ -36,7 +37,7 @@ class AdvSegRobustness(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("Adversarial Segmentation Robustness")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = []
+        parent.dependencies = ["Markups", "Segmentations"]
         parent.contributors = ["AdvSegRobustness contributors"]
         parent.helpText = _(
             "Attacks a segmentation model on the scan at hand: changes every voxel by at most a few percent of its "
@@ -49,68 +50,40 @@ class AdvSegRobustness(ScriptedLoadableModule):
             "synthetic: no patient data."
         )
         slicer.app.connect("startupCompleted()", onStartupCompleted)
-        slicer.app.connect("aboutToQuit()", dropMarks)
+        slicer.app.connect("aboutToQuit()", onAboutToQuit)
 
 
 def onStartupCompleted():
-    """Offer sample data, and keep the mark in all views from the start: a scene may be loaded without the panel."""
-    registerSampleData()
+    """Keep mark and layouts from the start (a scene may be loaded without the panel), and offer sample data."""
     keepMarks(slicer.mrmlScene)
+    if slicer.app.layoutManager() is not None:
+        describeLayouts(slicer.app.layoutManager())
+    registerSampleData()
+
+
+def onAboutToQuit():
+    """Take the marks away while there still are views: those of the library as it is now, after whatever reload."""
+    from AdvSegRobustnessLib.Gui import Marks
+
+    Marks.dropMarks()
 
 
 def registerSampleData():
     """Offer the phantoms in the Sample Data module; they are drawn here, nothing is downloaded."""
-    registerSamples(lambda kind: AdvSegRobustnessLogic().phantom(kind))
+    registerSamples(drawSample)
 
 
-@parameterNodeWrapper
-class AdvSegRobustnessParameterNode:
-    """What the panel shows; each parameter is mirrored by the widget of the .ui that names it.
-
-    The ...Parameters are JSON: the values, by kind, of the generated widgets that differ from their defaults.
-    """
-
-    channel1: slicer.vtkMRMLScalarVolumeNode
-    channel2: slicer.vtkMRMLScalarVolumeNode
-    channel3: slicer.vtkMRMLScalarVolumeNode
-    channel4: slicer.vtkMRMLScalarVolumeNode
-    channel5: slicer.vtkMRMLScalarVolumeNode
-    channel6: slicer.vtkMRMLScalarVolumeNode
-    channel7: slicer.vtkMRMLScalarVolumeNode
-    channel8: slicer.vtkMRMLScalarVolumeNode
-
-    model: str = "brain"
-    device: str = "auto"
-
-    goal: str = "untargeted"
-    goalParameters: str = "{}"
-    target: slicer.vtkMRMLSegmentationNode
-    truth: slicer.vtkMRMLSegmentationNode
-    keep: str = ""
-
-    attack: str = "pgd"
-    norm: str = "linf"
-    epsilonPercent: Annotated[float, WithinRange(0, 100)] = 5.0
-    radius: Annotated[float, WithinRange(0, 1000000)] = 10.0
-    attackParameters: str = "{}"
-    region: str = "whole"
-    regionRoi: slicer.vtkMRMLMarkupsROINode
-    regionSegmentation: slicer.vtkMRMLSegmentationNode
-    regionSegment: str = ""
-    regionParameters: str = "{}"
-    recordEvery: Annotated[int, WithinRange(0, 1000)] = 0
-    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
-    precision: str = "fp32"
-    surrogate: str = ""
-
-    runName: str = ""
-    run: str = ""
-    shownChannel: str = ""
-    flickerSeconds: Annotated[float, WithinRange(0.1, 5)] = 0.5
-    magnification: Annotated[float, WithinRange(1, 50)] = 1.0
-    compareModels: list[str]
-    sweepPercents: str = "0.5, 1, 2, 5"
-    comparison: str = ""
+def drawSample(kind):
+    """Draw a phantom for the Sample Data module, and show it; say in a window what went wrong."""
+    logic = AdvSegRobustnessLogic()
+    try:
+        *volumes, _truth = logic.phantom(kind)
+    except (AdvSegError, OSError) as error:
+        slicer.util.errorDisplay(str(error), windowTitle=_("Sample {kind}").format(kind=kind))
+    else:
+        slicer.util.setSliceViewerLayers(background=volumes[-1], fit=True)
+    finally:
+        logic.close()
 
 
 class AdvSegRobustnessWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -223,6 +196,8 @@ class AdvSegRobustnessLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """Return the typed parameter node of this scene."""
+        from AdvSegRobustnessLib.Gui.ParameterNode import AdvSegRobustnessParameterNode  # see there: not before
+
         return AdvSegRobustnessParameterNode(super().getParameterNode())
 
     def phantom(self, kind="brain", **options):
@@ -244,7 +219,10 @@ class AdvSegRobustnessLogic(ScriptedLoadableModuleLogic):
         return self.robustness.attack(request, **fields)
 
     def compare(self, models, **fields):
-        """Attack several models alike: ``logic.compare(["chest", "/my/defended"], volumes=[film]).table``."""
+        """Attack several models alike: ``logic.compare(["chest", "/my/defended"], volumes=[film]).table``.
+
+        Runs that fail are left out; ``.failures`` says why.
+        """
         self.ensureReady()
         return self.robustness.compare(models, **fields)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
 from AdvSegLib.errors import BadRequest, unknown_name
 
 UNTARGETED = "untargeted"
@@ -54,6 +56,7 @@ class AttackRequest:
     def fromFields(cls, given: Mapping[str, Any], base: AttackRequest | None = None) -> AttackRequest:
         """Return a request of these fields, the others as in ``base``; BadRequest for a field there is not."""
         known = [item.name for item in fields(cls)]
+        given = {name: _plain(value) for name, value in given.items()}
         for name in given:
             if name not in known:
                 raise unknown_name("field of an attack", name, known)
@@ -70,3 +73,10 @@ class AttackRequest:
             return self.name
         first = next((node for node in self.volumes if node is not None), None)
         return " ".join([self.attack, *([] if first is None else ["on", first.GetName()])])
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers, which loops over arrays give, as Python's; in a dict, too."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, np.generic) else value

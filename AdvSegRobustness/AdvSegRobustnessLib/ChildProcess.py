@@ -36,8 +36,8 @@ class ChildProcess:
 
     def start(self) -> None:
         """Start the program; AdvSegError where there is none."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             with open(self._outputFile, "wb") as output, open(self._errorFile, "wb") as errors:
                 self._process = subprocess.Popen(
                     self.command, env=self._environment, cwd=self._folder, stdin=subprocess.PIPE, stdout=output,

@@ -71,7 +71,7 @@ def _add(scene: Any, runs: list[tuple[str, dict[str, Any]]], title: str, axis: s
     for role, nodes in (("comparison", [table]), ("comparison-chart", charts), ("comparison-series", series)):
         for node in nodes:
             node.SetAttribute(ROLE_ATTRIBUTE, role)
-    putInFolder(scene, addFolder(scene, title), [table, *charts])
+    putInFolder(scene, addFolder(scene, title), [table, *charts, *series])
     return table, charts
 
 

@@ -13,6 +13,11 @@ from AdvSegLib.errors import BadRequest
 
 VARIABLE = "ADVSEG_PYTHON"
 """The environment variable that names the interpreter, before the module's setting does."""
+PYTHONS_OWN = ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__")
+"""What says where a Python has its parts."""
+SEARCHED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH", *(["PATH"] if os.name == "nt" else []))
+"""Where libraries are looked for; Slicer puts its own folders in front. PATH elsewhere finds programs only, and may
+well need ``/usr/bin`` where that is Slicer's home."""
 HOW_TO_CHANGE = f"name another Python by {VARIABLE} or in the module's settings"
 
 
@@ -54,16 +59,28 @@ def childEnvironment(python: Path, environ: Mapping[str, str] = os.environ) -> d
     """Return the environment of a child process: it finds this AdvSegLib, and speaks UTF-8.
 
     What was set for AdvSegLib since this process began counts too (``ADVSEG_MODELS``). Another Python than this
-    process's own gets none of the variables by which that finds its packages.
+    process's own gets none of the variables by which that finds its packages, nor Slicer's own libraries, which would
+    be loaded in place of its.
     """
     ours = {name: value for name, value in os.environ.items() if name.startswith("ADVSEG_")}
     environment = {**environ, **ours}
     inherited = environment.pop("PYTHONPATH", "")
     if not _isOwn(python):
         inherited = ""
-        environment.pop("PYTHONHOME", None)
+        environment = _withoutSlicers(environment)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(libraryRoot()), inherited)))
     return {**environment, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _withoutSlicers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what Slicer has set for its own Python, and without its folders."""
+    home = environment.get("SLICER_HOME") or os.environ.get("SLICER_HOME", "")
+    left = {name: value for name, value in environment.items() if name not in PYTHONS_OWN}
+    for name in SEARCHED if home else ():
+        places = left.pop(name, "").split(os.pathsep)
+        if kept := [place for place in places if place and not Path(place).is_relative_to(home)]:
+            left[name] = os.pathsep.join(kept)
+    return left
 
 
 def _candidates() -> list[Path | None]:

@@ -11,6 +11,7 @@ from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.volumes import LabelMap
 from AdvSegRobustnessLib.Masks import maskFromRoi, maskFromSegment
+from AdvSegRobustnessLib.NodeGeometry import shapeOf
 from AdvSegRobustnessLib.SegmentBuilding import BINARY, SegmentStyle, segmentationNode
 from AdvSegRobustnessLib.SegmentReading import LABEL_NAME_TAG, LABEL_TAG, labelMapFromNode, segmentId
 from AdvSegRobustnessLib.Terminology import terminologyEntry
@@ -55,9 +56,10 @@ def segmentationFromLabelMap(
 def asVolume(array: np.ndarray, referenceNode: Any) -> np.ndarray:
     """Return ``(k, j, i)`` voxels, of a film's ``(row, column)`` one slice; BadRequest where they do not fit."""
     array = array[None] if array.ndim == 2 else array
-    i, j, k = referenceNode.GetImageData().GetDimensions()
-    if array.shape != (k, j, i):
-        raise BadRequest(f"voxels {array.shape} do not fit '{referenceNode.GetName()}', which has {(k, j, i)}")
+    if array.shape != shapeOf(referenceNode):
+        raise BadRequest(
+            f"voxels {array.shape} do not fit '{referenceNode.GetName()}', which has {shapeOf(referenceNode)}"
+        )
     return array
 
 

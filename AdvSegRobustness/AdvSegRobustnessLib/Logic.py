@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import slicer
 
 from AdvSegLib.errors import BadRequest
@@ -58,7 +60,7 @@ class RobustnessLogic:
         self._queue = TaskQueue(startWorker or self._newWorker, self._temporaryFolder)
         self._side = SideTasks()
         self._planner = Planner(scene, self._temporaryFolder)
-        self._observer = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, lambda *_: self.cancelAll())
+        self._observer = scene.AddObserver(slicer.vtkMRMLScene.StartCloseEvent, _cancelling(weakref.ref(self)))
 
     # -- what there is (light: no torch, no process) --------------------------------------------------------------
 
@@ -150,9 +152,12 @@ class RobustnessLogic:
         """Attack several models in the same way; return a Comparison, or the Task where not to ``wait``.
 
         ``fields`` are an AttackRequest's without ``model``. Run folders are kept below ``folder`` where one is given.
-        With ``keepRuns=False`` only table and charts become nodes.
+        With ``keepRuns=False`` only table and charts become nodes. A run that fails does not stop the others: the
+        comparison then has ``failures``. Where every run fails, the last one's error is raised.
         """
         self._checkReady()
+        if isinstance(models, str) or not isinstance(models, Iterable):
+            raise BadRequest(f"models: give a list of models, not {models!r}")
         requests = [(str(model), _asked(None, {**fields, "model": model})) for model in models]
         return self._begin(self._planner.compare("model", requests, folder, keepRuns, onEvent, onDone), wait)
 
@@ -172,6 +177,8 @@ class RobustnessLogic:
         ``fields`` are an AttackRequest's without ``epsilon``; ``folder`` and ``keepRuns`` as in :meth:`compare`.
         """
         self._checkReady()
+        if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
+            raise BadRequest(f"epsilons: give a list of budgets, not {epsilons!r}")
         requests = [(_budget(epsilon), _asked(None, {**fields, "epsilon": epsilon})) for epsilon in epsilons]
         return self._begin(self._planner.compare("epsilon", requests, folder, keepRuns, onEvent, onDone), wait)
 
@@ -280,6 +287,21 @@ class RobustnessLogic:
             raise BadRequest(f"{place or 'temporary folder'}: cannot write there ({error.strerror})") from error
 
 
+def _cancelling(reference: Callable[[], RobustnessLogic | None]) -> Callable[..., None]:
+    """Return an observer that cancels everything, and does not keep the logic alive.
+
+    An observer that held it would make a circle of scene and logic, and Python's collector crashes in one: the scene
+    tells of its end when parts of the observer are gone already.
+    """
+
+    def cancelAll(*_: Any) -> None:
+        logic = reference()
+        if logic is not None:
+            logic.cancelAll()
+
+    return cancelAll
+
+
 def _asked(request: AttackRequest | None, fields: Mapping[str, Any]) -> AttackRequest:
     """Return a request given whole or by its fields; BadRequest for a field it does not have."""
     if request is not None and not fields:
@@ -289,4 +311,5 @@ def _asked(request: AttackRequest | None, fields: Mapping[str, Any]) -> AttackRe
 
 def _budget(epsilon: Any) -> str:
     """Return how a run of a sweep is called."""
+    epsilon = epsilon.item() if isinstance(epsilon, np.generic) else epsilon
     return f"{epsilon:g}" if isinstance(epsilon, int | float) else repr(epsilon)

@@ -68,13 +68,29 @@ def gridOf(shape: tuple[int, ...], indexToRas: np.ndarray, what: str) -> Grid:
 
 def worldGrid(volumeNode: Any) -> Grid:
     """Return where a volume node's voxels are in the world (3-D): its own matrix under its parent transforms."""
-    i, j, k = volumeNode.GetImageData().GetDimensions()
-    return gridOf((k, j, i), nodeToWorld(volumeNode) @ ijkToRas(volumeNode), volumeNode.GetName())
+    return gridOf(shapeOf(volumeNode), nodeToWorld(volumeNode) @ ijkToRas(volumeNode), volumeNode.GetName())
 
 
 def placeLike(node: Any, referenceNode: Any) -> None:
     """Put a node under the parent transform of another."""
     node.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+
+
+def isNode(thing: Any) -> bool:
+    """Tell whether a thing is a node at all: in a console people give names and IDs too."""
+    return isinstance(thing, slicer.vtkMRMLNode)
+
+
+def shapeOf(volumeNode: Any, use: str = "") -> tuple[int, int, int]:
+    """Return a volume node's number of voxels ``(k, j, i)``; BadRequest where it holds none (any more).
+
+    ``use`` says in the message what the node is for.
+    """
+    data = volumeNode.GetImageData()
+    if data is None or data.GetNumberOfPoints() == 0 or data.GetPointData().GetScalars() is None:
+        raise BadRequest(f"'{volumeNode.GetName()}'{use} holds no voxels: load it again")
+    i, j, k = data.GetDimensions()
+    return k, j, i
 
 
 def isVolume(node: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +30,9 @@ class Comparison:
     table: Any
     charts: list[Any]
     results: list[Any]
-    """A ResultNodes for each run, in order (empty where only the table was asked for)."""
+    """A ResultNodes for each run that is done, in order (empty where only the table was asked for)."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why runs failed, by model or budget; they are not in the table."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Planner:
             request["out"] = str(place / "segmentation")
         title = name or f"{scan.reference.GetName()} {Path(model).name}"
 
-        def finish(folders: list[Path]) -> Any:
+        def finish(folders: list[Path | None]) -> Any:
             self._checkThere(scan)
             return addSegmentation(self._scene, folders[0], scan, spec.scheme, title)
 
@@ -83,7 +85,7 @@ class Planner:
             job, notes = stageAttack(place, request, scan, spec.scheme)
         run = {"do": "run", "job": job, "out": str(kept or place / "run")}
 
-        def finish(folders: list[Path]) -> Any:
+        def finish(folders: list[Path | None]) -> Any:
             return self._shown(Planned("", request, scan, spec), folders[0])
 
         return Task("attack", request.title(), [run], finish, folder=temporary, notes=(*scan.notes, *notes),
@@ -104,16 +106,19 @@ class Planner:
         title = f"{'Models' if axis == 'model' else 'Budgets'}: {requests[0][1].title()}"
         labels = [f"{axis} {plan.label}" for plan in planned]
 
-        def finish(folders: list[Path]) -> Comparison:
-            done = list(zip(planned, folders, strict=True))
+        def finish(folders: list[Path | None]) -> Comparison:
+            done = [(plan, folder) for plan, folder in zip(planned, folders, strict=True) if folder is not None]
             with wholeOrNothing(self._scene):
                 results = [self._shown(plan, folder) for plan, folder in done] if keepRuns else []
                 named = [(plan.label, folder) for plan, folder in done]
                 table, charts = addComparison(self._scene, named, title, axis)
-            return Comparison(table, list(charts), results)
+            why = {plan.label: str(task.failures[label]) for plan, label in zip(planned, labels, strict=True)
+                   if label in task.failures}  # fmt: skip
+            return Comparison(table, list(charts), results, why)
 
-        return Task("compare" if axis == "model" else "sweep", title, runs, finish, labels=labels, folder=temporary,
-                    notes=notes, onEvent=onEvent, onDone=onDone)  # fmt: skip
+        task = Task("compare" if axis == "model" else "sweep", title, runs, finish, labels=labels, goesOn=True,
+                    folder=temporary, notes=notes, onEvent=onEvent, onDone=onDone)  # fmt: skip
+        return task
 
     def _stageAll(
         self, place: Path, requests: Sequence[tuple[str, AttackRequest]], specs: Sequence[Spec]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from AdvSegRobustnessLib.AttackRequest import ROI, SEGMENT, UNTARGETED, WHOLE, A
 from AdvSegRobustnessLib.Choices import NODE_GOALS, modelSpec
 
 DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
+TEXTS = ("model", "attack", "goal", "region", "regionSegment", "surrogate")
+MAPPINGS = ("parameters", "goalParameters", "regionParameters", "relabel")
+NODES = ("truth", "target", "regionNode")
 CHOICES = {"norm": ("linf", "l2"), "precision": ("fp32", "bf16"), "keep": (None, "truth", "prediction", "nothing")}
 
 
 def checkRequest(request: AttackRequest) -> Spec:
     """Return the spec of the request's model; BadRequest, one line, for the first thing that is wrong with it."""
+    _checkTypes(request)
     spec = modelSpec(request.model)
     checkVolumes(request.volumes, spec)
     _checkNumbers(request)
@@ -58,6 +63,21 @@ def checkEpsilon(epsilon: Any, norm: str) -> None:
         raise BadRequest(f"epsilon: a number from 0 up, not {epsilon!r}")
     if norm == "linf" and epsilon > 1:
         raise BadRequest(f"epsilon: a fraction of the image's range, 0 to 1, not {epsilon:g}; 5 % is 0.05")
+
+
+def _checkTypes(request: AttackRequest) -> None:
+    """Refuse what is of another kind than its field: in a console anything may be given for anything."""
+    for name in TEXTS:
+        value = getattr(request, name)
+        if not isinstance(value, str | os.PathLike) and not (name == "surrogate" and value is None):
+            raise BadRequest(f"{name}: give a name, not {value!r}")
+    for name in MAPPINGS:
+        if not isinstance(getattr(request, name), Mapping):
+            raise BadRequest(f"{name}: give a dict of names and values, not {getattr(request, name)!r}")
+    for name in NODES:
+        value = getattr(request, name)
+        if value is not None and not hasattr(value, "GetScene"):
+            raise BadRequest(f"{name}: give a node, not {value!r}; slicer.util.getNode() finds one by its name")
 
 
 def _checkNumbers(request: AttackRequest) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import vtk
 
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.volumes import MARK
@@ -36,6 +37,7 @@ from AdvSegRobustnessLib.SceneChange import (
     addFolder,
     folderWith,
     hierarchyOf,
+    itemIds,
     nodesWith,
     putInFolder,
     removeNodes,
@@ -132,17 +134,29 @@ def findRuns(scene: Any) -> list[ResultNodes]:
 
 
 def removeRun(scene: Any, result: ResultNodes) -> None:
-    """Remove a run's nodes and its folder, nothing else: what a user put into the folder moves up."""
+    """Remove a run's nodes and its folder, nothing else: what a user put into the folder moves up.
+
+    The browser goes first: while it is there, Slicer makes a new node for each one that it showed.
+    """
     owned = (
-        result.browser, *result.charts, *result.helpers, *result.adversarial, *result.perturbation, result.clean,
-        result.attacked, result.difference, result.history, result.metrics,
+        result.browser, *_proxies(result), *result.charts, *result.helpers, *result.adversarial, *result.perturbation,
+        result.clean, result.attacked, result.difference, result.history, result.metrics,
     )  # fmt: skip
     removeNodes(scene, owned)
     removeUnusedTable(scene)
     hierarchy = hierarchyOf(scene)
     item = result.folderItem
-    if item and hierarchy.GetItemAttribute(item, RUN_ATTRIBUTE) == result.runId:
+    if item in itemIds(hierarchy) and hierarchy.GetItemAttribute(item, RUN_ATTRIBUTE) == result.runId:
         hierarchy.RemoveItem(item, False, False)
+
+
+def _proxies(result: ResultNodes) -> list[Any]:
+    """Return the run's nodes that the browser shows: of one that was deleted, Slicer makes another by itself."""
+    shown = vtk.vtkCollection()
+    if result.browser is not None:
+        result.browser.GetAllProxyNodes(shown)
+    nodes = [shown.GetItemAsObject(index) for index in range(shown.GetNumberOfItems())]
+    return [node for node in nodes if node.GetAttribute(RUN_ATTRIBUTE) == result.runId]
 
 
 def _referred(table: Any) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ import slicer
 
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.volumes import MARK, Grid, Image
-from AdvSegRobustnessLib.NodeGeometry import ijkToRas, isVolume, placeLike, toVtk, worldGrid
+from AdvSegRobustnessLib.NodeGeometry import ijkToRas, isNode, isVolume, placeLike, shapeOf, toVtk, worldGrid
 from AdvSegRobustnessLib.Roles import MARK_ATTRIBUTE
 from AdvSegRobustnessLib.Voxels import imageDataOf, scalarsOf
 
@@ -44,8 +44,8 @@ def scanFromNodes(nodes: Sequence[Any], channelNames: Sequence[str], dims: int |
     of spatial axes: with 2, a volume of one slice is a 2-D film.
 
     Raises BadRequest, naming the node, for another number of volumes than channels, a node that is missing or holds no
-    voxels, colour or label-map volumes, NaN, infinite or enormous voxels, non-linear transforms and sheared axes, and
-    for a channel that lies nowhere near the first.
+    voxels, colour or label-map volumes, NaN, infinite or enormous voxels, non-linear transforms and sheared axes, for
+    a film of another axis than the third, and for a channel that lies nowhere near the first.
     """
     names = tuple(channelNames)
     _checkCount(nodes, names)
@@ -58,6 +58,12 @@ def scanFromNodes(nodes: Sequence[Any], channelNames: Sequence[str], dims: int |
             notes.append(f"'{node.GetName()}' ({name}) was resampled onto the grid of '{nodes[0].GetName()}'")
         images.append(_onto(image, images[0].grid, node) if images else image)
     array, grid = np.stack([image.array[0] for image in images]), images[0].grid
+    if dims == 2 and grid.shape[0] > 1 and 1 in grid.shape[1:]:
+        k, j, i = grid.shape
+        raise BadRequest(
+            f"'{nodes[0].GetName()}' has {i} x {j} x {k} voxels: its slices are lines, and the model reads pictures; "
+            "a film lies in the first two axes (the Orient Scalar Volume module turns it)"
+        )
     mark = MARK if any(node.GetAttribute(MARK_ATTRIBUTE) for node in nodes) else ""
     if dims == 2 and grid.shape[0] == 1:
         grid, more = _film(grid)
@@ -74,9 +80,10 @@ def volumeFromArray(scene: Any, array: np.ndarray, referenceNode: Any, name: str
     """
     array = np.asarray(array)
     array = array[None] if array.ndim == 2 else array
-    i, j, k = referenceNode.GetImageData().GetDimensions()
-    if array.shape != (k, j, i):
-        raise BadRequest(f"voxels {array.shape} do not fit '{referenceNode.GetName()}', which has {(k, j, i)}")
+    if array.shape != shapeOf(referenceNode):
+        raise BadRequest(
+            f"voxels {array.shape} do not fit '{referenceNode.GetName()}', which has {shapeOf(referenceNode)}"
+        )
     imageData = imageDataOf(array)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.SetIJKToRASMatrix(toVtk(ijkToRas(referenceNode)))
@@ -92,6 +99,8 @@ def _checkCount(nodes: Sequence[Any], names: Sequence[str]) -> None:
     for node, name in zip(nodes, names, strict=True):
         if node is None:
             raise BadRequest(f"no volume is chosen for channel '{name}'")
+        if not isNode(node):
+            raise BadRequest(f"channel '{name}': give a volume node, not {node!r}; slicer.util.getNode() finds it")
         if node.GetScene() is None:
             raise BadRequest(f"the volume '{node.GetName()}' of channel '{name}' is no longer in the scene")
 
@@ -115,10 +124,8 @@ def _channel(node: Any, name: str) -> tuple[Image, bool]:
         raise BadRequest(f"'{what}' (channel {name}) is not a scalar volume but a {node.GetClassName()}")
     if isinstance(node, slicer.vtkMRMLLabelMapVolumeNode):
         raise BadRequest(f"'{what}' (channel {name}) is a label map, not an image")
-    data = node.GetImageData()
-    if data is None or data.GetNumberOfPoints() == 0 or data.GetPointData().GetScalars() is None:
-        raise BadRequest(f"'{what}' (channel {name}) holds no voxels: load it again")
-    voxels = scalarsOf(data)
+    shapeOf(node, f" (channel {name})")
+    voxels = scalarsOf(node.GetImageData())
     if voxels.ndim != 3:
         raise BadRequest(
             f"'{what}' (channel {name}) has {voxels.shape[3]} components a voxel (a colour picture?): "

@@ -13,6 +13,7 @@ IN_HIERARCHY = (
     "vtkMRMLSegmentationNode",
     "vtkMRMLTableNode",
     "vtkMRMLPlotChartNode",
+    "vtkMRMLPlotSeriesNode",
 )
 """What Slicer's plugins show in the subject hierarchy; other nodes have no item there."""
 

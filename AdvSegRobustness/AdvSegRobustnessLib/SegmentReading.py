@@ -13,7 +13,7 @@ import vtk
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
 from AdvSegLib.volumes import Grid, LabelMap
-from AdvSegRobustnessLib.NodeGeometry import gridOf, isVolume, nodeToWorld, toNumpy, toVtk, worldGrid
+from AdvSegRobustnessLib.NodeGeometry import gridOf, isNode, isVolume, nodeToWorld, shapeOf, toNumpy, toVtk, worldGrid
 from AdvSegRobustnessLib.ScanNodes import Scan
 from AdvSegRobustnessLib.SegmentBuilding import BINARY
 from AdvSegRobustnessLib.Voxels import scalarsOf
@@ -46,6 +46,8 @@ def labelMapFromNode(
     Raises BadRequest for a segment that is no structure of the scheme (naming both sides), for an empty map, and for
     one that lies outside the scan.
     """
+    if node is not None and not isNode(node):
+        raise BadRequest(f"give a segmentation or label-map node, not {node!r}; slicer.util.getNode() finds it")
     if node is None or node.GetScene() is None:
         raise BadRequest("no segmentation or label map is chosen, or it is no longer in the scene")
     canvas = Canvas.of(scan)
@@ -220,10 +222,8 @@ def tagOf(segment: Any, name: str) -> str:
 
 def _paintVolume(node: Any, canvas: Canvas, relabel: Mapping[int, int]) -> bool:
     """Paint a volume of label values; tell whether any is not 0."""
-    data = node.GetImageData()
-    if data is None or data.GetNumberOfPoints() == 0:
-        raise BadRequest(f"'{node.GetName()}' holds no voxels: load it again")
-    voxels = scalarsOf(data)
+    shapeOf(node)
+    voxels = scalarsOf(node.GetImageData())
     if voxels.ndim != 3 or not (np.abs(voxels.astype(np.float64)) < 2**31).all() or (voxels != np.rint(voxels)).any():
         raise BadRequest(f"'{node.GetName()}' holds values that are not whole numbers: is it an image?")
     labels = LabelMap(voxels.astype(np.int32), worldGrid(node)).relabelled(dict(relabel))

@@ -15,6 +15,7 @@ from AdvSegLib.volumes import Image, LabelMap
 from AdvSegLib.volumes.itk import load_itk, to_sitk
 from AdvSegRobustnessLib.AttackRequest import ROI, SEGMENT, UNTARGETED, WHOLE, AttackRequest
 from AdvSegRobustnessLib.LabelNodes import labelMapFromNode, maskFromRoi, maskFromSegment
+from AdvSegRobustnessLib.NodeGeometry import isNode
 from AdvSegRobustnessLib.OwnGrids import onOwnGrid
 from AdvSegRobustnessLib.ScanNodes import Scan
 
@@ -111,7 +112,7 @@ def _region(folder: Path, request: AttackRequest, scan: Scan) -> dict[str, Any]:
 def _segmentId(node: Any, wanted: str) -> str:
     """Return the ID of a segment given by ID or name; BadRequest with the names there are."""
     if not hasattr(node, "GetSegmentation"):
-        raise BadRequest(f"region segment: '{node.GetName()}' is no segmentation")
+        raise BadRequest(f"region segment: '{_nameOf(node)}' is no segmentation node")
     segmentation = node.GetSegmentation()
     if segmentation.GetSegment(wanted) is not None:
         return wanted
@@ -123,10 +124,15 @@ def _segmentId(node: Any, wanted: str) -> str:
     return str(found)
 
 
+def _nameOf(thing: Any) -> str:
+    """Return a node's name; in a console people give names and IDs instead of nodes."""
+    return str(thing.GetName() if isNode(thing) else thing)
+
+
 def _anySegment(node: Any, scan: Scan) -> LabelMap:
     """Return everything that is drawn, whatever its segments are called, as 0 and 1."""
     if not hasattr(node, "GetSegmentation"):
-        raise BadRequest(f"'{node.GetName()}' is no segmentation: with a structure named, draw in a segmentation")
+        raise BadRequest(f"'{_nameOf(node)}' is no segmentation node: with a structure named, draw in a segmentation")
     segmentation = node.GetSegmentation()
     drawn = np.zeros(scan.image.grid.shape, np.int32)
     for index in range(segmentation.GetNumberOfSegments()):

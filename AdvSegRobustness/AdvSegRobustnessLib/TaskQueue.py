@@ -43,6 +43,7 @@ class TaskQueue:
         self._dying: list[Worker] = []
         self._current: str | None = None
         self._completing = False
+        self._unheard = False
         self._sent = 0
         self._startedAt = 0.0
         self._cancelBy: float | None = None
@@ -115,6 +116,7 @@ class TaskQueue:
         task = self._tasks[0]
         if event["id"] is None and event["event"] in ("hello", "bye"):
             return task.announce(event)
+        self._unheard = False
         task.hear(event)
         if event["event"] not in ENDINGS or event["id"] is None:
             return task.announce(event)
@@ -128,27 +130,52 @@ class TaskQueue:
             self._end(task, Cancelled(f"{task.name}: cancelled"), event)
         elif event["event"] == "failed":
             kind = BadRequest if event["kind"] == "bad-request" else AdvSegError
-            label = task.label()
-            self._end(task, kind(f"{label}: {event['message']}" if label else event["message"]), event)
-        elif task.runsDone == len(task.requests):
-            self._completing = True
-            try:
-                error = completed(task)
-            finally:
-                self._completing = False
-            self._end(task, error, event)
+            self._runFailed(task, kind, event["message"], event)
         else:
-            task.announce(event)
+            self._goOn(task, event)
+
+    def _runFailed(self, task: Task, kind: type[AdvSegError], message: str, event: dict[str, Any]) -> None:
+        """A run of the task has failed: so has the task, unless it goes on without that run."""
+        if task.survives(kind(message)):
+            return self._goOn(task, event)
+        label = f"{task.label()}: " if task.label() else ""
+        before = f"all {task.runs} runs failed; the last, " if task.failures else ""
+        return self._end(task, kind(f"{before}{label}{message}"), event)
+
+    def _goOn(self, task: Task, event: dict[str, Any]) -> None:
+        """Make the result of the task where all its runs have ended; :meth:`_next` begins the next one."""
+        if task.runsDone < len(task.requests):
+            return task.announce(event)
+        self._completing = True
+        try:
+            error = completed(task)
+        finally:
+            self._completing = False
+        return self._end(task, error, event)
 
     def _mourn(self, event: dict[str, Any]) -> None:
-        """The worker is dead: the task at hand fails, and says why; the next one gets a new worker."""
+        """The worker is dead: the task at hand fails, and says why; the next one gets a new worker.
+
+        One that worked before and died without a word of this job was dead already when it was given the job: another
+        one gets it.
+        """
         assert self._worker is not None
         task = self._tasks[0] if self._current is not None else None
+        if task is not None and self._unheard and not task.cancelling:
+            self._lose()
+            return
+        greeted = self._worker.greeted
         message = deathMessage(self._worker, event["code"], event["log"], task.stage if task is not None else "")
         self._lose()
-        if task is not None:
-            task.events.append(event)
-            self._end(task, Cancelled(message) if task.cancelling else AdvSegError(message), event)
+        if task is None:
+            return
+        task.events.append(event)
+        if task.cancelling:
+            self._end(task, Cancelled(message), event)
+        elif greeted:
+            self._runFailed(task, AdvSegError, message, event)
+        else:  # nor would it with the next run
+            self._end(task, AdvSegError(message), event)
 
     def _watch(self) -> None:
         """End a worker that does not stop, or never said hello."""
@@ -179,6 +206,7 @@ class TaskQueue:
         assert self._worker is not None
         self._sent += 1
         self._current = f"{self._sent}"
+        self._unheard = self._worker.greeted  # one that is new has not worked for anybody before
         task.begin()
         self._worker.send({**task.requests[task.runsDone], "id": self._current})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from AdvSegLib.errors import Cancelled
+from AdvSegLib.errors import AdvSegError, Cancelled
 
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 EVENTS_KEPT = 2000
@@ -35,8 +35,9 @@ class Task:
     ``stage`` (the worker's last, e.g. "attacking"); ``step`` and ``steps`` of the run at hand; ``runs`` and
     ``runsDone`` (a sweep has one run an epsilon); ``numbers`` (loss, dice, iou, linf, l2, psnr of the last step);
     ``events`` (of the worker, see docs/reference/worker.md, the last two thousand); ``notes`` (what was done otherwise
-    than asked, warnings); ``summaries`` (the worker's ``summary`` of each run that ended); ``result`` (what the call
-    returns when it waits) once done; ``error`` (BadRequest, AdvSegError or Cancelled) once failed or cancelled.
+    than asked, warnings); ``summaries`` (the worker's ``summary`` of each run that ended); ``failures`` (why runs of a
+    comparison or sweep failed, by their label: the others are done all the same); ``result`` (what the call returns
+    when it waits) once done; ``error`` (BadRequest, AdvSegError or Cancelled) once failed or cancelled.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class Task:
         kind: str,
         name: str,
         requests: Sequence[Mapping[str, Any]],
-        finish: Callable[[list[Path]], Any],
+        finish: Callable[[list[Path | None]], Any],
         *,
         labels: Sequence[str] = (),
+        goesOn: bool = False,
         folder: TemporaryDirectory[str] | None = None,
         notes: Sequence[str] = (),
         onEvent: OnEvent | None = None,
@@ -54,11 +56,13 @@ class Task:
     ) -> None:
         """Take the worker's requests (without ids), and what makes the result of their folders once all are done.
 
-        ``labels`` name the runs in error messages; ``folder`` is removed when the task ends, however it ends.
+        ``labels`` name the runs in error messages; with ``goesOn`` a run that fails does not stop the others, and its
+        folder is None. ``folder`` is removed when the task ends, however it ends.
         """
         self.kind, self.name, self.state = kind, name, WAITING
         self.requests, self.labels = list(requests), list(labels)
-        self.folders: list[Path] = []
+        self.folders: list[Path | None] = []
+        self.failures: dict[str, AdvSegError] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS_KEPT)
         self.notes, self.summaries = list(notes), list[dict[str, Any]]()
         self.stage, self.step, self.steps = "", 0, 0
@@ -67,7 +71,8 @@ class Task:
         self.error: Exception | None = None
         self.cancelling = False
         self.owner: Owner | None = None
-        self._finish: Callable[[list[Path]], Any] | None = finish
+        self._finish: Callable[[list[Path | None]], Any] | None = finish
+        self._goesOn = goesOn
         self._folder = folder
         self._onEvent, self._onDone = onEvent, onDone
         self._began = self._endedAt = self._runBegan = None  # type: float | None
@@ -86,7 +91,7 @@ class Task:
 
     @property
     def runsDone(self) -> int:
-        """How many of them are done."""
+        """How many of them have ended."""
         return len(self.folders)
 
     @property
@@ -152,6 +157,17 @@ class Task:
         if self._onEvent is not None:
             self._onEvent(self, event)
 
+    def survives(self, error: AdvSegError) -> bool:
+        """Note that the run at hand failed; tell whether the task goes on: where any run is left to show."""
+        if not self._goesOn or (self.runsDone + 1 == self.runs and not any(self.folders)):
+            return False
+        label = self.label() or f"run {self.runsDone + 1}"
+        self.failures[label] = error
+        self.notes.append(f"{label} failed: {error}")
+        self.folders.append(None)
+        self._betweenRuns()
+        return True
+
     def complete(self) -> None:
         """Make the result of the complete runs, and be done."""
         assert self._finish is not None
@@ -178,6 +194,9 @@ class Task:
         summary = event.get("summary", {})
         self.summaries.append(summary)
         self.notes += [note for note in summary.get("warnings", ()) if note not in self.notes]
+        self._betweenRuns()
+
+    def _betweenRuns(self) -> None:
         self.step = self.steps = 0
         self._runBegan = None
 

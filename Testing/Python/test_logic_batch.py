@@ -11,11 +11,13 @@ import csv
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,6 +134,26 @@ def test_sweep_and_compare(batch: Batch, tmp_path: Path, monkeypatch: pytest.Mon
     assert [row["run"] for row in summary(compared)] == ["chest"]
 
 
+def test_a_run_that_fails_leaves_the_others_of_its_scan(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    films, out, broken = tmp_path / "films", tmp_path / "out", tmp_path / "broken"
+    films.mkdir()
+    for file in batch.films.glob("chest-0000*"):
+        (films / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(ROOT / "Resources" / "Models" / "chest", broken)
+    for file in (broken / "models").iterdir():
+        file.write_bytes(file.read_bytes()[:1000])
+    arguments = (films, "--out", out, "--attack", "fgsm", "--models", broken, "chest")
+    assert batch.run(monkeypatch, "batch_compare.py", *arguments) == 1
+    assert [(row["run"], row["state"]) for row in summary(out)] == [("broken", "failed"), ("chest", "done")]
+    assert summary(out)[0]["message"]
+    assert "broken failed: " in capsys.readouterr().out
+    assert batch.run(monkeypatch, "batch_sweep.py", films, "--out", tmp_path / "swept", *QUICK,
+                     "--epsilons", 0.01, 0.010000000001) == 2  # fmt: skip
+    assert "named twice" in capsys.readouterr().err
+
+
 def test_a_bad_scan_does_not_stop_the_others_and_resume_goes_on(
     batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +198,21 @@ def test_bad_requests_leave_2_and_nothing_behind(
     assert words in capsys.readouterr().err
     assert batch.started == started
     assert not (tmp_path / "out").exists()
+
+
+def test_without_torch_no_scan_is_begun(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ADVSEG_PYTHON", raising=False)
+    packaging = SimpleNamespace(pip_check=lambda requirement: not requirement.startswith(("monai", "tqdm")))
+    monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
+    monkeypatch.setattr(slicer, "app", SimpleNamespace(processEvents=lambda: None), raising=False)
+    out = tmp_path / "out"
+    assert batch.run(monkeypatch, "batch_attack.py", batch.films, "--out", out, *QUICK) == 2
+    assert "error: monai>=1.4 missing in Slicer's own Python" in capsys.readouterr().err
+    assert not out.exists()
+    monkeypatch.setenv("ADVSEG_PYTHON", sys.executable)
+    in_batch.check_packages()
 
 
 def test_models_of_one_name_cannot_be_compared(

@@ -7,8 +7,10 @@ import dataclasses
 import inspect
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +69,52 @@ def test_the_batch_scripts_have_the_options() -> None:
         answer = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True)
         options = {item for item in arguments if item.startswith("--")}
         assert options <= set(re.findall(r"--[a-z]+", answer.stdout)), answer.stdout
+
+
+def shortened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let phantoms be small and walks short, whatever the text asks for: it is the lines that are tried."""
+    from AdvSegRobustnessLib.AttackRequest import AttackRequest as Request
+    from AdvSegRobustnessLib.Logic import RobustnessLogic as Logic
+
+    drawn, fromFields = Logic.phantom, Request.fromFields.__func__
+    monkeypatch.setattr(Logic, "phantom", lambda self, kind, **options: drawn(self, kind, **{**options, "size": 64}))
+
+    def quick(cls: Any, given: Any, base: Any = None) -> Any:
+        return fromFields(cls, {**given, "parameters": {**given.get("parameters", {}), "steps": 2}}, base)
+
+    monkeypatch.setattr(Request, "fromFields", classmethod(quick))
+
+
+def test_the_lines_can_be_pasted_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import fixtures_scripts
+    import slicer
+    from panel_standins.install import installed
+    from slicer_fixtures import HeadlessSlicer
+
+    monkeypatch.setenv("ADVSEG_PYTHON", sys.executable)
+    bundle = shutil.copytree(ROOT / "Resources" / "Models" / "chest", tmp_path / "my defended bundle")
+    headless = HeadlessSlicer(tmp_path / "slicer")
+    console: dict[str, Any] = {}
+    with installed(headless, mainWindow=False) as desk:
+        loaded = fixtures_scripts.playApplication(headless, desk, monkeypatch.setattr)
+        shortened(monkeypatch)
+        for block in blocks("python"):
+            text = block.replace("/path/to/my defended bundle", str(bundle))
+            exec(compile(text, "slicer-scripting.md", "exec"), console)
+        console["task"].wait()
+        console["timer"].stop()
+        assert console["task"].state == "done"
+        from AdvSegRobustnessLib.ResultNodes import findRuns
+
+        assert len(findRuns(slicer.mrmlScene)) == 11
+        assert console["sweep"].table.GetNumberOfRows() == 5
+        assert console["comparison"].failures == {}
+        console["logic"].close()
+        loaded.close()
+        assert desk.errors == []
+    headless.close()
+    printed = capsys.readouterr().out
+    assert "1 of 2, Dice" in printed, "onEvent was called"
+    assert "\ndone " in printed, "onDone was called"

@@ -83,6 +83,24 @@ def test_another_python_gets_none_of_this_ones_places(tmp_path: Path, monkeypatc
     assert own["PYTHONHOME"] == "/slicer"
 
 
+def test_another_python_does_not_load_slicers_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where Slicer's environment is passed on as it is; through the module it is the one Slicer was started in."""
+    home = tmp_path / "Slicer"
+    monkeypatch.setenv("SLICER_HOME", str(home))
+    given = {
+        "LD_LIBRARY_PATH": os.pathsep.join([f"{home}/lib/Slicer-5.13", "/usr/local/cuda/lib64", f"{home}/lib/Python"]),
+        "DYLD_LIBRARY_PATH": f"{home}/lib", "PATH": os.pathsep.join([f"{home}/bin", f"{home}-tools/bin", "/bin"]),
+        "PYTHONEXECUTABLE": f"{home}/bin/PythonSlicer",
+    }  # fmt: skip
+    other = childEnvironment(tmp_path / "python", given)
+    assert other["LD_LIBRARY_PATH"] == "/usr/local/cuda/lib64"
+    assert other["PATH"] == given["PATH"], "programs are found by it, no libraries"
+    assert "DYLD_LIBRARY_PATH" not in other
+    assert "PYTHONEXECUTABLE" not in other
+    own = childEnvironment(Path(sys.executable), given)
+    assert own["LD_LIBRARY_PATH"] == given["LD_LIBRARY_PATH"]
+
+
 def test_the_worker_stops_when_slicer_goes_away() -> None:
     assert workerCommand(Path("python"))[1:] == ["-m", "AdvSegLib", "worker", "--on-eof", "cancel"]
 

@@ -17,6 +17,7 @@ pytest.importorskip("slicer")
 from AdvSegRobustnessLib import TaskQueue as module
 from AdvSegRobustnessLib.TaskQueue import TaskQueue
 from AdvSegRobustnessLib.Tasks import Task
+from AdvSegRobustnessLib.WorkerProcess import WorkerProcess
 
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
 
@@ -119,6 +120,61 @@ def test_a_failure_names_the_run_and_the_worker_goes_on(stage: Stage, kind: str,
     assert len(stage.workers) == 1
 
 
+def test_a_run_that_fails_does_not_stop_the_others_of_a_comparison(stage: Stage) -> None:
+    task = stage.begun(runs=3, goesOn=True, finish=list)
+    stage.says("step", step=1, steps=2, numbers={})
+    stage.says("failed", kind="bad-request", code=1, message="no heart in it")
+    assert (task.state, task.runsDone, task.step) == ("running", 1, 0)
+    stage.says("stage", stage="attacking")
+    stage.worker.says.append({"event": "died", "id": None, "code": -9, "log": []})
+    stage.queue.pump()
+    assert (task.state, task.runsDone, len(stage.workers)) == ("running", 2, 2)
+    stage.worker.greet()
+    stage.says("done", out="/c", summary={}, seconds=1)
+    assert (task.state, task.error, task.result) == ("done", None, [None, None, Path("/c")])
+    assert list(task.failures) == ["run 0", "run 1"]
+    assert type(task.failures["run 0"]) is BadRequest
+    assert task.notes[0] == "run 0 failed: no heart in it"
+    assert "killed by SIGKILL" in task.notes[1]
+
+
+def test_a_comparison_of_which_every_run_fails_has_failed(stage: Stage) -> None:
+    task = stage.begun(runs=2, goesOn=True)
+    stage.says("failed", kind="bad-request", code=1, message="first")
+    stage.says("failed", kind="bad-request", code=1, message="second")
+    assert (task.state, task.result) == ("failed", None)
+    assert isinstance(task.error, BadRequest)
+    assert str(task.error) == "all 2 runs failed; the last, run 1: second"
+    assert stage.queue.tasks == []
+
+
+def test_cancelling_a_comparison_keeps_nothing(stage: Stage) -> None:
+    task = stage.begun(runs=3, goesOn=True)
+    stage.says("done", out="/a", summary={}, seconds=1)
+    stage.queue.cancel(task)
+    stage.says("failed", kind="error", code=1, message="while it was cancelled")
+    assert (task.state, task.result) == ("cancelled", None)
+
+
+def test_a_worker_that_never_greets_is_not_tried_for_every_run(stage: Stage) -> None:
+    task = stage.task(runs=5, goesOn=True)
+    stage.queue.pump()
+    stage.worker.says.append({"event": "died", "id": None, "code": 1, "log": ["No module named torch"]})
+    stage.queue.pump()
+    assert (task.state, len(stage.workers)) == ("failed", 1)
+
+
+def test_a_log_folder_that_cannot_be_made_fails_the_task_and_the_queue_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    queue = TaskQueue(lambda logs: WorkerProcess(["python"], {}, tmp_path / "file" / "logs"))
+    task = Task("attack", "a", [{"do": "run"}], list)
+    queue.add(task)
+    queue.pump()
+    assert task.state == "failed"
+    assert "cannot be started" in str(task.error)
+    assert queue.tasks == []
+
+
 def test_a_dead_worker_fails_its_task_and_the_next_gets_a_new_one(stage: Stage) -> None:
     task, other = stage.begun(), stage.task("other")
     stage.says("stage", stage="attacking")
@@ -127,7 +183,7 @@ def test_a_dead_worker_fails_its_task_and_the_next_gets_a_new_one(stage: Stage) 
     stage.queue.pump()
     assert task.state == "failed"
     message = "the computing process died while attacking (killed by SIGKILL; memory may have run out)"
-    assert str(task.error) == f"{message}; its last words: b | c | d"
+    assert str(task.error) == f"run 0: {message}; its last words: b | c | d"
     assert first.terminated
     assert (other.state, len(stage.workers)) == ("running", 2)
     stage.says("done", out="/o", summary={}, seconds=1)
@@ -152,6 +208,16 @@ def test_a_worker_that_never_greets_is_given_up() -> None:
     assert task.state == "failed"
     assert "played-python: no word from AdvSegLib's worker" in str(task.error)
     assert stage.worker.terminated
+
+
+def test_a_job_given_to_a_worker_that_had_died_goes_to_another_once(stage: Stage) -> None:
+    first, second = stage.begun(name="first"), stage.task("second")
+    stage.says("done", out="/a", summary={}, seconds=1)
+    assert (first.state, second.state) == ("done", "running")
+    for count, state in ((2, "running"), (2, "failed")):
+        stage.worker.says.append({"event": "died", "id": None, "code": -9, "log": []})
+        stage.queue.pump()
+        assert (len(stage.workers), second.state) == (count, state)
 
 
 def test_an_idle_worker_that_dies_is_replaced_without_a_word(stage: Stage) -> None:
@@ -318,7 +384,9 @@ def test_every_task_ends_once_whatever_happens(data: st.DataObject) -> None:
         worker = stage.queue._worker
         current = stage.queue._current
         if act == "add":
-            tasks.append(stage.task(f"task{len(tasks)}", runs=data.draw(st.integers(1, 3))))
+            tasks.append(
+                stage.task(f"task{len(tasks)}", runs=data.draw(st.integers(1, 3)), goesOn=data.draw(st.booleans()))
+            )
         elif act == "pump":
             stage.queue.pump()
         elif act == "cancel" and tasks:

@@ -5,18 +5,20 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
 import signal
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from logic_standins import ROOT, TIMEOUT, PlayedWorker, waitUntil
+from logic_standins import ROOT, TIMEOUT, PlayedWorker, alive, waitUntil
 from slicer_fixtures import HeadlessSlicer
 
 slicer = pytest.importorskip("slicer")
@@ -27,6 +29,7 @@ from AdvSegRobustnessLib.LabelNodes import drawableTarget, labelMapFromNode, mas
 from AdvSegRobustnessLib.Logic import Comparison, RobustnessLogic
 from AdvSegRobustnessLib.ScanNodes import scanFromNodes
 from AdvSegRobustnessLib.SceneChange import nodeIds
+from AdvSegRobustnessLib.TableNodes import columnOf
 from AdvSegRobustnessLib.Voxels import scalarsOf
 
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
@@ -267,6 +270,22 @@ def test_compare_and_sweep(room: Room, tmp_path: Path) -> None:
     assert sorted(item.name for item in (tmp_path / "sweep").iterdir()) == ["0", "0.01", "0.05"]
 
 
+def test_a_model_that_fails_does_not_take_the_others_along(room: Room, tmp_path: Path) -> None:
+    broken = shutil.copytree(ROOT / "Resources" / "Models" / "chest", tmp_path / "broken")
+    for file in (broken / "models").iterdir():
+        file.write_bytes(file.read_bytes()[:1000])
+    fields = {"volumes": [room.film], "attack": "fgsm", "epsilon": 0.02}
+    found = room.logic.compare([str(broken), "chest"], **fields)
+    assert columnOf(found.table, "model") == ["chest"]
+    assert len(found.results) == 1
+    assert list(found.failures) == [str(broken)]
+    assert "\n" not in found.failures[str(broken)]
+    before = nodeIds(room.scene)
+    with pytest.raises(AdvSegError, match="all 2 runs failed"):
+        room.logic.sweep([0.01, 0.02], model=str(broken), volumes=[room.film], attack="fgsm")
+    assert nodeIds(room.scene) == before
+
+
 @pytest.mark.skipif("record" not in {item.name for item in dataclasses.fields(Job)}, reason="the library cannot yet")
 def test_recorded_iterations_become_a_browser(room: Room) -> None:
     result = room.logic.attack(model="chest", volumes=[room.film], attack="pgd", parameters={"steps": 4}, record=2)
@@ -419,6 +438,21 @@ def test_an_interpreter_without_the_library_is_named(room: Room, tmp_path: Path)
     missing.close()
 
 
+def test_a_logic_that_was_forgotten_ends_its_worker_and_lets_the_scene_go(alone: HeadlessSlicer) -> None:
+    """A circle of scene, observer and logic is not collected without a crash."""
+    logic = RobustnessLogic(alone.scene)
+    logic.segment("chest", [logic.phantom("chest", size=SIZE)[0]])
+    (log,) = logic._queue._logs.values()
+    pid, folder = logic._queue._worker.child._process.pid, Path(log.name)  # type: ignore[union-attr]
+    dead = weakref.ref(logic)
+    del logic, log
+    gc.collect()
+    assert dead() is None
+    waitUntil(lambda: not alive(pid), "the end of a worker nobody can reach")
+    assert not folder.exists()
+    alone.clear()
+
+
 def test_close_cancels_what_is_under_way(room: Room) -> None:
     logic, workers = shut_in(room.scene)
     tasks = [logic.attack(volumes=[room.film], wait=False, **QUICK) for _ in range(2)]
@@ -472,6 +506,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"surrogate": "brain"}, "surrogate brain: its channels"),
     ({"surrogate": "nobody"}, "unknown model 'nobody'"),
     ({"epsilom": 0.1}, "did you mean 'epsilon'"),
+    ({"model": None}, "model: give a name, not None"),
+    ({"attack": None}, "attack: give a name"),
+    ({"goal": None}, "goal: give a name"),
+    ({"region": 3}, "region: give a name, not 3"),
+    ({"surrogate": 5}, "surrogate: give a name"),
+    ({"parameters": None}, "parameters: give a dict"),
+    ({"regionParameters": [1]}, "regionParameters: give a dict"),
+    ({"relabel": [1, 2]}, "relabel: give a dict"),
+    ({"truth": "truth of the film"}, "truth: give a node, not 'truth of the film'"),
 ]
 
 
@@ -503,6 +546,11 @@ def strange_names(room: Room) -> Any:
     return drawn_by_hand(room, "liver")
 
 
+def named_only(room: Room) -> str:
+    """Return what people write in a console: a node's name in its place."""
+    return "my node"
+
+
 def empty_roi(room: Room) -> Any:
     roi = room.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "far away")
     roi.SetCenter(1e5, 0, 0)
@@ -519,6 +567,10 @@ def empty_roi(room: Room) -> Any:
         (strange_names, "target", {"goal": "other-case"}, "liver"),
         (strange_names, "truth", {}, "liver"),
         (empty_roi, "regionNode", {"region": "roi"}, "covers no voxel"),
+        (named_only, "volumes", {}, "give a list of volume nodes"),
+        (named_only, "truth", {}, "truth: give a node, not 'my node'"),
+        (named_only, "target", {"goal": "drawn"}, "target: give a node, not 'my node'"),
+        (named_only, "regionNode", {"region": "roi"}, "regionNode: give a node"),
         (empty_roi, "regionNode", {"region": "segment", "regionSegment": "heart"}, "no segmentation"),
         (
             strange_names,
@@ -535,9 +587,18 @@ def test_bad_nodes_are_refused_before_anything_is_started(
     logic, workers = shut_in(room.scene, settings={"temporary": str(tmp_path)})
     before = nodeIds(room.scene)
     with pytest.raises(BadRequest, match=words):
-        logic.attack(AttackRequest(volumes=(room.film,), **QUICK, **more), **{field: node})
+        logic.attack(**{**QUICK, **more, "volumes": (room.film,), field: node})
     assert (workers, nodeIds(room.scene), list(tmp_path.iterdir())) == ([], before, [])
     logic.close()
+
+
+def test_numbers_of_numpy_are_numbers(room: Room) -> None:
+    fields = {**QUICK, "attack": "pgd", "parameters": {"steps": np.int64(1)}, "seed": np.int32(3)}
+    request = AttackRequest.fromFields({**fields, "epsilon": np.float32(0.5), "volumes": [room.film]})
+    room.logic.check(request)
+    assert (type(request.epsilon), type(request.seed), request.parameters) == (float, int, {"steps": 1})
+    comparison = room.logic.sweep(np.array([0.01, 0.5], np.float32), model="chest", volumes=[room.film], attack="fgsm")
+    assert columnOf(comparison.table, "epsilon (% of range)") == pytest.approx([1.0, 50.0])
 
 
 def test_bad_comparisons_phantoms_and_places(room: Room, tmp_path: Path) -> None:
@@ -550,6 +611,10 @@ def test_bad_comparisons_phantoms_and_places(room: Room, tmp_path: Path) -> None
         room.logic.sweep([0.01, 2], model="chest", **fields)
     with pytest.raises(BadRequest, match="4: t1"):
         room.logic.compare(["chest", "brain"], **fields)
+    with pytest.raises(BadRequest, match="models: give a list of models, not 'chest'"):
+        room.logic.compare("chest", **fields)
+    with pytest.raises(BadRequest, match=r"epsilons: give a list of budgets, not 0\.1"):
+        room.logic.sweep(0.1, model="chest", **fields)
     with pytest.raises(BadRequest, match="an attack needs model and volumes"):
         room.logic.attack(attack="fgsm")
     with pytest.raises(BadRequest, match="unknown phantom 'brian'; did you mean 'brain'"):

@@ -63,7 +63,7 @@ def fileScope(path: Path) -> set[str]:
 
 
 def test_every_parameter_has_one_widget_and_every_bound_widget_its_parameter(aDesk: Desk) -> None:
-    module = moduleNamed("AdvSegRobustness")
+    module = moduleNamed("AdvSegRobustnessLib.Gui.ParameterNode")
     bound = [propertyOf(widget, "SlicerParameterName") for widget in widgets()]
     named = [name for name in bound if name]
     assert len(named) == len(set(named))
@@ -164,7 +164,7 @@ def test_values_of_another_type_are_refused_by_the_parameter_node(aPanel: OpenPa
 
 
 def test_types_are_those_that_slicer_can_keep(aDesk: Desk) -> None:
-    kinds = moduleNamed("AdvSegRobustness").AdvSegRobustnessParameterNode.kinds.values()
+    kinds = moduleNamed("AdvSegRobustnessLib.Gui.ParameterNode").AdvSegRobustnessParameterNode.kinds.values()
     plain = {typing.get_args(typing.Annotated[kind, None])[0] for kind in kinds}
     assert all(kind in (str, int, float, list[str]) or kind.__name__.startswith("vtkMRML") for kind in plain)
 

@@ -362,10 +362,13 @@ def test_a_sample_source_draws_its_case(aPanel: OpenPanel, monkeypatch: Any, nam
     from panel_standins.application import SampleDataLogic
 
     drawn: list[str] = []
-    monkeypatch.setattr(aPanel.module.AdvSegRobustnessLogic, "phantom", lambda self, kind: drawn.append(kind))
+    monkeypatch.setattr(
+        aPanel.module.AdvSegRobustnessLogic, "phantom", lambda self, kind: drawn.append(kind) or ["film", "truth"]
+    )
     aPanel.module.registerSampleData()
     next(s for s in SampleDataLogic.sources if name in s["sampleName"].lower())["customDownloader"](None)
     assert drawn == [name]
+    assert aPanel.desk.shown[-1]["background"] == "film"
 
 
 def test_startup_offers_samples_and_keeps_marks(aDesk: Desk) -> None:

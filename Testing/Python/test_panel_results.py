@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gc
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import vtk
 from fixtures_panel import OpenPanel
 from fixtures_scene import snapshot, voxelsOf
 
@@ -102,11 +104,15 @@ def test_views_are_marked_when_and_only_when_they_show_an_adversarial_image(aRes
 
 def test_marks_let_go_of_removed_volumes(aResult: OpenPanel) -> None:
     node = aResult.result.adversarial[0]
+    gone: list[str] = []
+    node.AddObserver(vtk.vtkCommand.DeleteEvent, lambda caller, event: gone.append(event))
     aResult.settle()
-    assert any(entry[0] is node for entry in marks().Observations)
+    assert node in marks().watched
+    del node
     aResult.click("removeRunButton")
     aResult.settle()
-    assert not any(entry[0] is node for entry in marks().Observations)
+    gc.collect()
+    assert gone, "somebody still holds its voxels"
 
 
 def test_a_surface_of_the_attacked_segmentation_marks_its_3d_view(aResult: OpenPanel) -> None:
@@ -185,12 +191,15 @@ def test_magnification_changes_the_window_and_no_voxel(aResult: OpenPanel) -> No
 
 def test_table_and_legend_are_of_the_result(aResult: OpenPanel) -> None:
     assert aResult.ui.metricsTable.mrmlTableNode() is aResult.result.metrics
-    legend = aResult.ui.differenceLegend.text
+    legend, tip = aResult.ui.differenceLegend.text, aResult.ui.differenceLegend.toolTip
     segmentation = aResult.result.difference.GetSegmentation()
-    assert legend.count("&#9632;") == segmentation.GetNumberOfSegments() > 0
+    kinds = {name.rstrip("0123456789") for name in segmentation.GetSegmentIDs()}
+    assert legend.count("&#9632;") == len(kinds) > 0, "one line: the hues only"
+    assert all(kind in legend for kind in kinds)
+    assert tip.count("&#9632;") == segmentation.GetNumberOfSegments()
     first = segmentation.GetNthSegment(0)
-    assert first.GetName().replace(" ", "&nbsp;") in legend
-    assert "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in first.GetColor())) in legend
+    assert first.GetName().replace(" ", "&nbsp;") in tip
+    assert "#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in first.GetColor())) in tip
 
 
 def test_iterations_are_scrubbed(aBrainResult: OpenPanel) -> None:
@@ -265,8 +274,10 @@ def test_models_are_compared_under_one_attack(aResult: OpenPanel, tmp_path: Path
     assert not aResult.ui.compareButton.enabled
     assert "two models" in aResult.ui.compareButton.toolTip
     aResult.parameters.compareModels = ["chest", str(twin)]
-    ticked = [i for i in range(3) if aResult.ui.compareModelsList.item(i).checkState().value]
-    assert ticked == [1, 2]
+    ticks = aResult.ui.compareModelsList
+    items = [ticks.item(row) for row in range(ticks.count)]
+    assert [item.data(0x100) for item in items if item.checkState().value] == ["chest", str(twin)]
+    assert "brain" not in [item.data(0x100) for item in items], "it takes another kind of scan"
     aResult.click("compareButton")
     jobs = [request["job"] for request in aResult.worker.sent if request["do"] == "run"][1:]
     assert [Path(job["model"]).name for job in jobs] == ["chest", "twin"]

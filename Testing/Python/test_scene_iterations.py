@@ -107,6 +107,19 @@ def test_aRunBringsItsIterationsAndTakesThemAlong(aSlicer, aBrainRun, tmp_path):
     assert len(again.helpers) == len(result.helpers)
 
 
+def test_whatSlicerShowsInPlaceOfADeletedNodeGoesWithTheRun(aScene, aBrainRun):
+    """While a browser is in the scene Slicer makes a new node for one that was deleted, adversarial as it is."""
+    result = addRun(aScene, aBrainRun.folder, aBrainRun.scan(aScene), aBrainRun.spec.scheme)
+    aScene.RemoveNode(shown(result.browser)[0])
+    showIteration(result.browser, 1)
+    assert shown(result.browser)[0] is not None, "this test needs the node that Slicer makes"
+    (found,) = findRuns(aScene)
+    removeRun(aScene, found)
+    assert [aScene.GetNthNode(n).GetName() for n in range(aScene.GetNumberOfNodes())
+            if aScene.GetNthNode(n).GetAttribute("AdvSeg.Run")] == []  # fmt: skip
+    assert findRuns(aScene) == []
+
+
 def test_anIterationThatWasNotRecordedIsRefused(aScene, aBrainRun):
     browser = addIterations(aScene, aBrainRun.folder, aBrainRun.scan(aScene), aBrainRun.spec.scheme)
     for index in (-1, 3):
@@ -183,6 +196,11 @@ def test_aSweepIsDrawnAgainstGrowingEpsilon(aScene, threeRuns):
     assert structures.GetNumberOfPlotSeriesNodes() == 5
     assert columnOf(table, "heart") == pytest.approx([0.8, 0.7, 0.5])
     assert psnr.GetYAxisTitle() == "PSNR (dB)"
+    hierarchy = aScene.GetSubjectHierarchyNode()
+    folder = hierarchy.GetItemByName("sweep")
+    series = [chart.GetNthPlotSeriesNode(n) for chart in charts for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    for node in (table, *charts, *series):  # Slicer's plugin for plots would leave series at the scene's root
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder, node.GetName()
     assert all(chart.GetTitle().isascii() for chart in charts)
 
 

@@ -241,7 +241,10 @@ def test_surfacesAloneAreFilledAndSaidSo(aScene):
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap"), "the user's node was changed"
 
 
-@pytest.mark.parametrize("how", ["none", "no segments", "all zero", "removed", "elsewhere", "a model", "fractions"])
+@pytest.mark.parametrize(
+    "how",
+    ["none", "no segments", "all zero", "removed", "elsewhere", "a model", "fractions", "a name", "no scalars"],
+)
 def test_whatHoldsNoLabelsIsRefusedInOneLine(aScene, how):
     scan = aScan(aScene)
     node = segmented(aScene, scan, np.zeros(SHAPE, np.int32), name="it")
@@ -251,6 +254,15 @@ def test_whatHoldsNoLabelsIsRefusedInOneLine(aScene, how):
         node = aScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "it")
     elif how == "removed":
         aScene.RemoveNode(node)
+    elif how == "a name":
+        node = "it"
+    elif how == "no scalars":
+        import vtk
+
+        node = aScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "it")
+        bare = vtk.vtkImageData()
+        bare.SetDimensions(3, 4, 5)
+        node.SetAndObserveImageData(bare)
     elif how == "elsewhere":
         far = OBLIQUE.copy()
         far[:3, 3] += 5000
@@ -265,7 +277,8 @@ def test_whatHoldsNoLabelsIsRefusedInOneLine(aScene, how):
         "none": "no segmentation or label map is chosen", "no segments": "is empty: it has no segments",
         "all zero": "'it' is empty: no voxel is labelled", "removed": "no longer in the scene",
         "elsewhere": "'it' does not overlap the scan 'scan'", "a model": "neither a segmentation nor a label map",
-        "fractions": "values that are not whole numbers",
+        "fractions": "values that are not whole numbers", "a name": "node, not 'it'",
+        "no scalars": "'it' holds no voxels",
     }[how]  # fmt: skip
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -117,6 +117,14 @@ def test_aFilmThatIsNotAxialKeepsItsSizeAndSaysSo(aScene):
     assert "not axial" in film.notes[0]
 
 
+@pytest.mark.parametrize("shape", [(5, 1, 6), (5, 6, 1)])
+def test_aFilmOfAnotherAxisIsRefusedWhereTheModelReadsPictures(aScene, shape):
+    node = volumeNode(aScene, np.zeros(shape, np.float32), np.eye(4))
+    with pytest.raises(BadRequest, match="its slices are lines"):
+        scanFromNodes([node], ("t1",), 2)
+    assert scanFromNodes([node], ("t1",), 3).image.grid.shape == shape
+
+
 def test_anAdversarialScanStaysMarked(aScene):
     node = volumeNode(aScene, VOXELS, np.eye(4), "bad")
     node.SetAttribute("AdvSeg.Mark", MARK)
@@ -144,6 +152,7 @@ def test_wrongNumberMissingAndRemovedVolumesAreRefused(aScene):
     assert "no volume is chosen for channel 't1'" in refused([None])
     aScene.RemoveNode(node)
     assert "no longer in the scene" in refused([node])
+    assert "channel 't1': give a volume node, not 'scan'" in refused(["scan"])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e35])
@@ -222,6 +231,15 @@ def test_aVolumeOutlivesItsArrayAndItsPythonWrapper(aScene):
     junk = [np.full(shape, n, np.float32) for n in range(20)]
     assert (voxelsOf(aScene.GetNodeByID(identity)) == 7).all()
     del junk
+
+
+def test_aScanThatLostItsVoxelsGetsNoneBack(aScene):
+    node = volumeNode(aScene, VOXELS, np.eye(4))
+    node.SetAndObserveImageData(None)
+    before = aScene.GetNumberOfNodes()
+    with pytest.raises(BadRequest, match="'scan' holds no voxels"):
+        volumeFromArray(aScene, VOXELS, node, "result")
+    assert aScene.GetNumberOfNodes() == before
 
 
 def test_arraysOfAnotherShapeLeaveTheSceneAsItWas(aScene):

@@ -20,11 +20,10 @@ def batch():
     options = parser.parse_args()
     request = {**in_batch.fields(options), "model": options.model, "epsilon": options.epsilon}
 
-    def run(logic, scan):
-        folder = in_batch.attack(logic, scan.folder, volumes=scan.volumes, truth=scan.truth, **request)
-        return {options.attack: folder}
+    def runs(folder):
+        return [(options.attack, folder, request)]
 
-    return in_batch.work_off(options, [request], run)
+    return in_batch.work_off(options, [request], runs)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,10 @@ def batch():
         raise in_batch.BadRequest(f"--models: two of them are called the same: {', '.join(names)}")
     requests = {name: {**base, "model": model} for name, model in zip(names, options.models, strict=True)}
 
-    def run(logic, scan):
-        return {
-            name: in_batch.attack(logic, scan.folder / name, volumes=scan.volumes, truth=scan.truth, **request)
-            for name, request in requests.items()
-        }
+    def runs(folder):
+        return [(name, folder / name, request) for name, request in requests.items()]
 
-    return in_batch.work_off(options, list(requests.values()), run)
+    return in_batch.work_off(options, list(requests.values()), runs)
 
 
 if __name__ == "__main__":

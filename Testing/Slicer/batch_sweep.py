@@ -21,16 +21,17 @@ def batch():
     base = {**in_batch.fields(options), "model": options.model}
     requests = [{**base, "epsilon": epsilon} for epsilon in options.epsilons]
 
-    def run(logic, scan):
-        return {
-            f"epsilon {request['epsilon']:g}": in_batch.attack(
-                logic, scan.folder / f"epsilon_{request['epsilon']:g}", volumes=scan.volumes, truth=scan.truth,
-                **request,
-            )
-            for request in requests
-        }  # fmt: skip
+    names = [f"{epsilon:g}" for epsilon in options.epsilons]
+    if len(set(names)) < len(names):
+        raise in_batch.BadRequest(f"--epsilons: one is named twice: {', '.join(names)}")
 
-    return in_batch.work_off(options, requests, run)
+    def runs(folder):
+        return [
+            (f"epsilon {name}", folder / f"epsilon_{name}", request)
+            for name, request in zip(names, requests, strict=True)
+        ]
+
+    return in_batch.work_off(options, requests, runs)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
     Slicer --no-splash --no-main-window --python-script batch_attack.py FOLDER --out OUT --model chest
 
-0: all went well; 1: some scans failed, the others are done; 2: the request cannot be fulfilled; 130: interrupted.
+0: all went well; 1: some scans or runs failed, the others are done; 2: the request cannot be fulfilled;
+130: interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections.abc
 import csv
 import json
 import os
@@ -26,6 +26,8 @@ except ImportError:
     import AdvSegRobustnessLib  # noqa: F401 - finds AdvSegLib
 
 import scan_files
+from AdvSegRobustnessLib.Dependencies import missingPackages
+from AdvSegRobustnessLib.Interpreter import VARIABLE
 from AdvSegRobustnessLib.Logic import RobustnessLogic
 from AdvSegRobustnessLib.RequestChecks import checkRequest
 from AdvSegRobustnessLib.ResultNodes import removeRun
@@ -37,7 +39,8 @@ COLUMNS = (
     "scan", "run", "state", "dice_clean", "dice_adversarial", "dice_agreement", "dice_target", "linf_percent", "psnr",
     "ssim", "seconds", "folder", "message",
 )  # fmt: skip
-Scan = collections.namedtuple("Scan", "name volumes truth folder")
+FAILURES = (AdvSegError, RuntimeError, OSError)
+"""What is wrong with one scan or run, and no reason to leave the others."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,11 +119,12 @@ def main(batch):
     sys.exit(code)
 
 
-def work_off(options, requests, run):
-    """Call ``run(logic, scan)`` for every scan, write the summary after each, and return how many scans failed.
+def work_off(options, requests, runs):
+    """Attack every scan, write the summary after each, and return of how many scans something failed.
 
-    ``requests`` (fields of attacks, without volumes) are checked before a scan is read. ``run`` writes the run folders
-    ``{run: folder}`` it returns, below ``scan.folder``. A scan that fails does not stop the others.
+    ``requests`` (fields of attacks, without volumes) are checked before a scan is read. ``runs(folder)`` returns what
+    is to be done with each scan: ``(run, its folder, request)``, below the scan's folder. A scan that fails does not
+    stop the others, nor does a run.
     """
     out = options.out.expanduser().absolute()
     specs = [check(request) for request in requests]
@@ -129,9 +133,11 @@ def work_off(options, requests, run):
     scans = scan_files.find_scans(options.folder.expanduser().absolute(), specs[0].channels)
     if out.exists() and any(out.iterdir()) and not options.resume:
         raise BadRequest(f"{out}: not empty; name a new folder, or go on with this one by --resume")
+    application = getattr(slicer, "app", None)
+    if application is not None:
+        check_packages()
     out.mkdir(parents=True, exist_ok=True)
     settings = {"temporary": options.temporary}
-    application = getattr(slicer, "app", None)
     logic = RobustnessLogic(
         slicer.mrmlScene, settings=settings, idle=application and application.processEvents,
         environment=slicer.util.startupEnvironment if application else None,
@@ -139,16 +145,25 @@ def work_off(options, requests, run):
     rows, failed = [], 0
     try:
         for number, scan in enumerate(scans, 1):
-            found, error = one(logic, scan, out / scan.name, specs[0].channels, run)
-            failed += error is not None
+            found = one(logic, scan, runs(out / scan.name), specs[0].channels)
+            failed += any(item["state"] == "failed" for item in found)
             rows += found
             write_summary(out / "summary.csv", rows)
-            state = f"failed: {error}" if error else "; ".join(told(row) for row in found)
-            print(f"[{number}/{len(scans)}] {scan.name}: {state}", flush=True)
+            print(f"[{number}/{len(scans)}] {scan.name}: {'; '.join(told(item) for item in found)}", flush=True)
     finally:
         logic.close()
     print(f"{len(scans) - failed} of {len(scans)} scans done: {out / 'summary.csv'}", flush=True)
     return failed
+
+
+def check_packages():
+    """Refuse at once what each scan would fail of: there is nobody who could be asked whether to install anything."""
+    missing = [item for item in missingPackages() if item.startswith(("torch", "monai"))]
+    if missing:
+        raise BadRequest(
+            f"{' and '.join(missing)} missing in Slicer's own Python: install by the module's panel, "
+            f"or name another Python that has AdvSegLib's dependencies by {VARIABLE}"
+        )
 
 
 def check(request):
@@ -161,9 +176,9 @@ def check(request):
     return spec
 
 
-def one(logic, files, folder, channels, run):
-    """Return the rows of one scan and what went wrong with it; its nodes are removed again."""
-    nodes, began = [], time.monotonic()
+def one(logic, files, runs, channels):
+    """Return the rows of one scan, one a run, those that failed too; its nodes are removed again."""
+    nodes = []
     try:
         if files.missing:
             raise BadRequest(f"no file for {', '.join(files.missing)}")
@@ -171,14 +186,27 @@ def one(logic, files, folder, channels, run):
             nodes.append(load_volume(files.volumes[channel]))
         truth = None if files.truth is None else load_truth(files.truth)
         nodes += [truth] * (truth is not None)
-        found = run(logic, Scan(files.name, nodes[: len(channels)], truth, folder))
-        seconds = round(time.monotonic() - began, 1)
-        return [row(files.name, name, place, seconds) for name, place in found.items()], None
-    except (AdvSegError, RuntimeError, OSError) as error:
-        message = " ".join(str(error).split())
-        return [{"scan": files.name, "state": "failed", "message": message}], message
+        scan = {"volumes": nodes[: len(channels)], "truth": truth}
+        return [attempt(logic, files.name, name, folder, {**request, **scan}) for name, folder, request in runs]
+    except FAILURES as error:
+        return [failure(files.name, "", error)]
     finally:
         removeNodes(slicer.mrmlScene, nodes)
+
+
+def attempt(logic, scan, name, folder, request):
+    """Return the row of one run, done or failed."""
+    began = time.monotonic()
+    try:
+        attack(logic, folder, **request)
+        return row(scan, name, folder, round(time.monotonic() - began, 1))
+    except FAILURES as error:
+        return failure(scan, name, error)
+
+
+def failure(scan, run, error):
+    """Return the row of what failed."""
+    return {"scan": scan, "run": run, "state": "failed", "message": " ".join(str(error).split())}
 
 
 def load_volume(file):
@@ -209,7 +237,6 @@ def attack(logic, folder, **request):
     if not is_done(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         removeRun(slicer.mrmlScene, logic.attack(folder=folder, **request))
-    return folder
 
 
 def row(scan, run, folder, seconds):
@@ -227,6 +254,8 @@ def row(scan, run, folder, seconds):
 
 def told(found):
     """Return a line of the summary as it is printed."""
+    if found["state"] == "failed":
+        return f"{found['run']} failed: {found['message']}".lstrip()
     before, after = found["dice_clean"], found["dice_adversarial"]
     if before is None:
         before, after = 1.0, found["dice_agreement"]

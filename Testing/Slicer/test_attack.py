@@ -5,6 +5,7 @@ The child process needs a Python with torch and monai: Slicer's own, or the one 
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from AdvSegRobustnessLib.ResultNodes import findRuns, removeRun
 from in_slicer import SlicerTestCase, processAlive, runTests, waitFor
 
 from AdvSegLib.errors import AdvSegError, BadRequest
+from AdvSegLib.segmenters.catalogue import model_folder
 from AdvSegRobustness import AdvSegRobustnessLogic
 
 MARK = "ADVERSARIAL - NOT FOR CLINICAL USE"
@@ -184,6 +186,16 @@ class AttackTest(SlicerTestCase):
         logic.close()
         self.assertEqual(task.state, "cancelled")
         waitFor(lambda: not processAlive(pidOf(events)), "the end of the child process", 30)
+
+    def test_a_model_that_fails_leaves_the_others(self):
+        broken = shutil.copytree(model_folder("chest"), self.folder / "broken")
+        for file in (broken / "models").iterdir():
+            file.write_bytes(file.read_bytes()[:1000])
+        fields = self.fields(attack="fgsm", parameters={})
+        fields.pop("model")
+        comparison = self.logic.compare([str(broken), "chest"], keepRuns=False, **fields)
+        self.assertEqual(comparison.table.GetNumberOfRows(), 1)
+        self.assertEqual(list(comparison.failures), [str(broken)])
 
     def test_a_sweep_gives_a_table_and_a_chart(self):
         comparison = self.logic.sweep([0.005, 0.02], **self.fields())

@@ -33,9 +33,10 @@ class CompareSection(Section):
         if parameters is None:
             self.ui.compareButton.enabled = self.ui.sweepButton.enabled = False
             return
-        if self.panel.model.names != self._listed:
-            self._listed = self.panel.model.names
-            fillTickedList(self.ui.compareModelsList, self._listed, list(parameters.compareModels))
+        listed = self.panel.model.comparable
+        if listed != self._listed:
+            self._listed = listed
+            fillTickedList(self.ui.compareModelsList, listed, list(parameters.compareModels))
         self._listTables()
         busy = self.panel.run.busyReason
         setReady(self.ui.compareButton, busy or self.panel.reasonAgainst(self._checkCompare), self._tips[0])
@@ -43,7 +44,7 @@ class CompareSection(Section):
 
     def compare(self) -> None:
         """Run the attack on each ticked model."""
-        models = list(self.panel.parameterNode.compareModels)
+        models = self._ticked
         self.panel.attempt(_("Comparison"), lambda: self._start(_("Comparison"), "compare", models, "model"))
 
     def sweep(self) -> None:
@@ -73,7 +74,16 @@ class CompareSection(Section):
         self.panel.results.stale = True
         self._listTables()
         self.panel.parameterNode.comparison = comparison.table.GetID()
+        if comparison.failures:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in comparison.failures.items())
+            self.panel.run.say(_("Not all runs succeeded. {reasons}").format(reasons=reasons))
         self.show()
+
+    @property
+    def _ticked(self) -> list[str]:
+        """The ticked models that are listed: one ticked for another kind of scan does not count."""
+        listed = {name for _text, name in self._listed or ()}
+        return [name for name in self.panel.parameterNode.compareModels if name in listed]
 
     @property
     def _chosen(self) -> Any:
@@ -86,7 +96,7 @@ class CompareSection(Section):
         setShown(bool(self._tables), self.ui.comparisonLabel, self.ui.comparisonComboBox)
 
     def _checkCompare(self) -> None:
-        if len(self.panel.parameterNode.compareModels) < 2:
+        if len(self._ticked) < 2:
             raise BadRequest(_("Tick at least two models to compare."))
         requestFrom(self.panel)
 

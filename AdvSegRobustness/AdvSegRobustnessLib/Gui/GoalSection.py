@@ -86,6 +86,7 @@ class GoalSection(Section):
         name = self.panel.scene.GenerateUniqueName(_("Target"))
         parameters.target = drawableTarget(self.panel.scene, prediction, name)
         parameters.goal = DRAWN
+        self.panel.results.showLayout("")  # it is drawn in Slicer's own views
         self.editor.open(self.panel.scene, parameters.target, volumes[0])
         self.update()
 

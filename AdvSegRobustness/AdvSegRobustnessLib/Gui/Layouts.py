@@ -12,10 +12,15 @@ from slicer.i18n import tr as _
 from .Channels import Channel, channelOf, recordedOf
 from .Flicker import Flicker
 from .LayoutXml import LAYOUTS
+from .ShownSegmentations import ShownSegmentations, freeFromOurViews
 from .SliceViews import lookAt, showIn
+from .Wiring import Later
 
 DEFAULT_LAYOUT = 3
 """Four-up, where the layout that was shown before is one of ours (after a reload)."""
+
+SETTLE_MS = 100
+"""How long new views may take until they have their size."""
 
 
 class Layouts:
@@ -26,11 +31,14 @@ class Layouts:
         self.current = ""
         self._previous = DEFAULT_LAYOUT
         self._of: tuple[Any, ...] = ()
-        self._limited: list[Any] = []
+        self._segmentations = ShownSegmentations(scene)
         self._observed: tuple[Any, int] | None = None
         self._switching = False
         self.flicker = Flicker(self._showTurn)
         self._turn: tuple[Any, Channel] | None = None
+        self._restoring = Later(self._restoreAfterClosing)
+        self._look: tuple[Any, ...] = ()
+        self._looking = Later(self._lookAgain, SETTLE_MS)
 
     @property
     def reason(self) -> str:
@@ -66,30 +74,61 @@ class Layouts:
             return
         volume, segmentation = recordedOf(result.browser, channel)
         showIn("AdvAdversarial", volume)
-        self._limit(segmentation, [self._slice("AdvAdversarial")])
-        self._limit(result.attacked, [self._slice("AdvAdversarial")], shown=segmentation is None)
+        here = [self._slice("AdvAdversarial")]
+        self._segmentations.show(segmentation, here)
+        self._segmentations.show(result.attacked, here if segmentation is None else [])
 
     def restore(self) -> None:
         """Show the layout that was there before, and the segmentations everywhere again."""
-        if not self.current:
-            return
-        self._leave()
+        if self.current:
+            self._leave()
+            self._restoreLayout()
+
+    def _restoreLayout(self) -> None:
         manager = slicer.app.layoutManager()
         if manager is not None:
             manager.setLayout(self._previous)
+
+    def _restoreAfterClosing(self) -> None:
+        """Leave our layout, which is empty now; a scene that was loaded at once keeps its own."""
+        empty = self._scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+        if not self.current and self._shownByManager() and empty:
+            self._restoreLayout()
+
+    def _shownByManager(self) -> str:
+        """Return which of our layouts Slicer shows, "" for none."""
+        manager = slicer.app.layoutManager()
+        shown = None if manager is None else manager.layout
+        return next((name for name, (number, _text) in LAYOUTS.items() if number == shown), "")
+
+    def loaded(self) -> str:
+        """Return which of our layouts a loaded scene has brought, "" for none; put right what it had saved."""
+        if self.current:
+            return ""
+        freeFromOurViews(self._scene)
+        return self._shownByManager()
 
     def stopFlicker(self) -> None:
         """Stay at the image that is shown."""
         self.flicker.stop()
 
+    def resumeFlicker(self, seconds: float) -> None:
+        """Go on, where that layout is shown."""
+        if self.current == "flicker" and self._turn is not None:
+            self.flicker.start(seconds)
+
     def forget(self) -> None:
-        """Let go of nodes that are about to go."""
-        self.restore()
-        self._of = ()
+        """Let go of nodes that are about to go; the layout follows when they have: now, views would be made anew."""
+        if self.current:
+            self._leave()
+            self._onLeft()
+            self._restoring()
 
     def close(self) -> None:
-        """Let go of timer and observer."""
+        """Let go of timers and observer."""
         self.flicker.stop()
+        self._restoring.stop()
+        self._looking.stop()
         if self._observed is not None:
             node, tag = self._observed
             node.RemoveObserver(tag)
@@ -99,13 +138,9 @@ class Layouts:
 
     def _arrange(self, name: str) -> None:
         manager = slicer.app.layoutManager()
-        number, description = LAYOUTS[name]
-        node = manager.layoutLogic().GetLayoutNode()
-        self._observe(node)
-        if node.IsLayoutDescription(number):
-            node.SetLayoutDescription(number, description)
-        else:
-            node.AddLayoutDescription(number, description)
+        number = LAYOUTS[name][0]
+        self._observe(manager.layoutLogic().GetLayoutNode())
+        describeLayouts(manager)
         ours = {number for number, _description in LAYOUTS.values()}
         if not self.current:
             self._previous = manager.layout if manager.layout not in ours else DEFAULT_LAYOUT
@@ -127,16 +162,15 @@ class Layouts:
 
     def _leave(self) -> None:
         self.flicker.stop()
-        self.current, self._of, self._turn = "", (), None
-        for node in self._limited:
-            if node.GetScene() is not None:
-                node.RemoveAllViewNodeIDs()
-        self._limited = []
+        self._looking.stop()
+        self.current, self._of, self._turn, self._look = "", (), None, ()
+        self._segmentations.release()
 
     # -- filling --------------------------------------------------------------------------------------------------
 
     def _fill(self, result: Any, channel: str, seconds: float) -> None:
         self._of = (result.runId, channel)
+        self._segmentations.hideOthers((result.clean, result.attacked, result.difference))
         if self.current == "sideBySide":
             self._sideBySide(result, channelOf(result, channel))
         elif self.current == "flicker":
@@ -152,19 +186,28 @@ class Layouts:
         showIn("AdvAdversarial", channel.adversarial)
         showIn("AdvNoise", channel.under, channel.noise)
         showIn("AdvDifference", channel.under)
-        self._limit(result.clean, [self._slice("AdvClean")])
-        self._limit(result.attacked, [self._slice("AdvAdversarial")])
-        self._limit(result.difference, [self._slice("AdvDifference")])
-        if result.browser is not None:
-            self._limit(recordedOf(result.browser, "")[1], [], shown=False)
-        lookAt(("AdvClean", "AdvAdversarial", "AdvNoise", "AdvDifference"), channel.under, result.clean)
+        self._segmentations.show(result.clean, [self._slice("AdvClean")])
+        self._segmentations.show(result.attacked, [self._slice("AdvAdversarial")])
+        self._segmentations.show(result.difference, [self._slice("AdvDifference")])
+        self._lookAt(("AdvClean", "AdvAdversarial", "AdvNoise", "AdvDifference"), channel.under, result.clean)
 
     def _startFlicker(self, result: Any, channel: Channel, seconds: float) -> None:
         self._turn = (result, channel)
-        self._limit(result.difference, [self._slice("AdvDifference")])
+        self._segmentations.show(result.difference, [])
         self._showTurn(False)
-        lookAt(("AdvFlicker",), channel.under, result.clean)
+        self._lookAt(("AdvFlicker",), channel.under, result.clean)
         self.flicker.start(seconds)
+
+    def _lookAt(self, *look: Any) -> None:
+        """Have the views look there, and once more when they have got their size: fitting depends on it."""
+        self._look = look
+        lookAt(*look)
+        self._looking()
+
+    def _lookAgain(self) -> None:
+        look, self._look = self._look, ()
+        if look and self.current in ("sideBySide", "flicker") and look[1] is not None and look[1].GetScene():
+            lookAt(*look)
 
     def _showTurn(self, adversarial: bool) -> None:
         """Show the clean (False) or the adversarial image and segmentation in the flickering view."""
@@ -177,30 +220,35 @@ class Layouts:
             return
         showIn("AdvFlicker", volume)
         here = [self._slice("AdvFlicker")]
-        self._limit(result.attacked, here if adversarial else [self._slice("AdvAdversarial")])
-        self._limit(result.clean, [self._slice("AdvClean")] if adversarial else here)
+        self._segmentations.show(result.attacked, here if adversarial else [])
+        self._segmentations.show(result.clean, [] if adversarial else here)
 
     def _threeD(self, result: Any) -> None:
+        views = []
         for segmentation, tag in ((result.clean, "AdvClean3D"), (result.attacked, "AdvAttacked3D")):
-            segmentation.CreateClosedSurfaceRepresentation()
             view = self._scene.GetSingletonNode(tag, "vtkMRMLViewNode")
             view.SetLinkedControl(True)
-            self._limit(segmentation, [view])
-        self._limit(result.difference, [self._scene.GetSingletonNode("AdvClean3D", "vtkMRMLViewNode")], shown=False)
+            if segmentation is not None:
+                segmentation.CreateClosedSurfaceRepresentation()
+                self._segmentations.show(segmentation, [view])
+            views.append(view)
+        self._segmentations.show(result.difference, [])
         manager = slicer.app.layoutManager()
         for index in range(manager.threeDViewCount):
-            manager.threeDWidget(index).threeDView().resetFocalPoint()
+            widget = manager.threeDWidget(index)
+            if widget.mrmlViewNode() in views:  # a new view looks at the origin from a fixed distance
+                widget.threeDView().resetFocalPoint()
+                widget.threeDView().resetCamera()
 
     def _slice(self, tag: str) -> Any:
         return self._scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
 
-    def _limit(self, segmentation: Any, views: Sequence[Any], *, shown: bool = True) -> None:
-        """Show a segmentation in these views only."""
-        display = None if segmentation is None else segmentation.GetDisplayNode()
-        if display is None:
-            return
-        ids = [view.GetID() if shown else "none" for view in views if view is not None] or ["none"]
-        if list(display.GetViewNodeIDs() or ()) != ids:
-            display.SetViewNodeIDs(ids)
-        if display not in self._limited:
-            self._limited.append(display)
+
+def describeLayouts(manager: Any) -> None:
+    """Have Slicer know our layouts: from its start, for a loaded scene may be shown in one of them."""
+    node = manager.layoutLogic().GetLayoutNode()
+    for number, description in LAYOUTS.values():
+        if node.IsLayoutDescription(number):
+            node.SetLayoutDescription(number, description)
+        else:
+            node.AddLayoutDescription(number, description)

@@ -6,7 +6,6 @@ from typing import Any
 
 import slicer
 import vtk
-from slicer.util import VTKObservationMixin
 
 from ..Roles import MARK_ATTRIBUTE, ROLE_ATTRIBUTE
 from .Wiring import Later
@@ -15,17 +14,18 @@ MARK_TEXT = "ADVERSARIAL\nnot for clinical use"
 MARK_COLOR = (1.0, 0.45, 0.1)
 
 
-class MarkKeeper(VTKObservationMixin):
+class MarkKeeper:
     """Watches scene and layout, and keeps a text in the renderers of the views concerned."""
 
     def __init__(self, scene: Any, layoutManager: Any) -> None:
-        VTKObservationMixin.__init__(self)
         self._scene, self._manager = scene, layoutManager
-        self._marks: dict[str, tuple[Any, Any, Any]] = {}
+        self._marks: dict[str, tuple[Any, Any]] = {}
         self.later = Later(self.refresh)
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent):
-            self.addObserver(scene, event, self.later)
-        self.addObserver(layoutManager.layoutLogic().GetLayoutNode(), vtk.vtkCommand.ModifiedEvent, self.later)
+        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent)
+        self._always = [(scene, scene.AddObserver(event, self.later)) for event in events]
+        layout = layoutManager.layoutLogic().GetLayoutNode()
+        self._always.append((layout, layout.AddObserver(vtk.vtkCommand.ModifiedEvent, self.later)))
+        self._watched: dict[Any, int] = {}  # no VTKObservationMixin: it would hold removed volumes, with their voxels
         self.refresh()
 
     @property
@@ -33,12 +33,20 @@ class MarkKeeper(VTKObservationMixin):
         """The names of the views that bear the mark."""
         return set(self._marks)
 
+    @property
+    def watched(self) -> list[Any]:
+        """The nodes on which it depends what views show."""
+        return list(self._watched)
+
     def refresh(self) -> None:
         """Mark what shows adversarial images now, unmark what does not."""
         self._watch()
-        concerned = {name: view for name, view, shows in self._views() if shows}
-        for name in [name for name in self._marks if name not in concerned]:
-            self._unmark(name)
+        views = self._views()
+        now = {name: view for name, view, _shows in views}
+        concerned = {name: view for name, view, shows in views if shows}
+        for name in list(self._marks):
+            if name not in concerned or rendererOf(concerned[name]) is not self._marks[name][0]:  # or made anew
+                self._unmark(name, now.get(name))
         for name, view in concerned.items():
             if name not in self._marks:
                 self._mark(name, view)
@@ -46,9 +54,12 @@ class MarkKeeper(VTKObservationMixin):
     def close(self) -> None:
         """Take all marks away, and stop watching."""
         self.later.stop()
-        self.removeObservers()
+        for watched, tag in (*self._always, *self._watched.items()):
+            watched.RemoveObserver(tag)
+        self._always, self._watched = [], {}
+        now = {name: view for name, view, _shows in self._views()}
         for name in list(self._marks):
-            self._unmark(name)
+            self._unmark(name, now.get(name))
 
     # -- what is shown --------------------------------------------------------------------------------------------
 
@@ -91,34 +102,40 @@ class MarkKeeper(VTKObservationMixin):
 
     def _watch(self) -> None:
         """Watch the nodes on which it depends what views show; let go of those that went, and of their voxels."""
-        for node, event, *_rest in self.Observations:
-            if node.IsA("vtkMRMLNode") and node.GetScene() is None:
-                self.removeObserver(node, event, self.later)
-        for kind in ("vtkMRMLSliceCompositeNode", "vtkMRMLSliceNode"):
-            for node in _nodes(self._scene, kind):
-                self._watchOnce(node, vtk.vtkCommand.ModifiedEvent)
-        for node in self._adversarial():
-            self._watchOnce(node, slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent)
-
-    def _watchOnce(self, node: Any, event: int) -> None:
-        if not self.hasObserver(node, event, self.later):
-            self.addObserver(node, event, self.later)
+        wanted = {
+            node: vtk.vtkCommand.ModifiedEvent
+            for kind in ("vtkMRMLSliceCompositeNode", "vtkMRMLSliceNode")
+            for node in _nodes(self._scene, kind)
+        }
+        wanted |= dict.fromkeys(self._adversarial(), slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent)
+        for node in [node for node in self._watched if node not in wanted]:
+            node.RemoveObserver(self._watched.pop(node))
+        for node, event in wanted.items():
+            if node not in self._watched:
+                self._watched[node] = node.AddObserver(event, self.later)
 
     # -- the mark -------------------------------------------------------------------------------------------------
 
     def _mark(self, name: str, view: Any) -> None:
-        renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
+        renderer = rendererOf(view)
         if renderer is None:
             return
         actor = markActor()
         renderer.AddViewProp(actor)
-        self._marks[name] = (renderer, actor, view)
+        self._marks[name] = (renderer, actor)
         view.scheduleRender()
 
-    def _unmark(self, name: str) -> None:
-        renderer, actor, view = self._marks.pop(name)
+    def _unmark(self, name: str, view: Any) -> None:
+        """Take a mark away; ``view`` is the widget that is called so now, None where it is gone."""
+        renderer, actor = self._marks.pop(name)
         renderer.RemoveViewProp(actor)
-        view.scheduleRender()
+        if view is not None:
+            view.scheduleRender()
+
+
+def rendererOf(view: Any) -> Any:
+    """Return the renderer of a view's images."""
+    return view.renderWindow().GetRenderers().GetFirstRenderer()
 
 
 def isMarked(node: Any) -> bool:

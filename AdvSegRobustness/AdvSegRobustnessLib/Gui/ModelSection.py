@@ -45,6 +45,16 @@ class ModelSection(Section):
         return list(self._items)
 
     @property
+    def comparable(self) -> list[tuple[str, str]]:
+        """Those that take the same kind of scan as the chosen one: as many channels and dimensions."""
+        spec = self.spec
+        return [] if spec is None else [item for item in self._items if self._isLike(self._read(item[1]), spec)]
+
+    @staticmethod
+    def _isLike(known: Spec | BadRequest, spec: Spec) -> bool:
+        return isinstance(known, Spec) and (len(known.channels), known.dims) == (len(spec.channels), spec.dims)
+
+    @property
     def spec(self) -> Spec | None:
         """What the chosen model sees and says; None where it cannot be read."""
         known = self._read(self.panel.parameterNode.model)

@@ -91,8 +91,10 @@ class Panel:
     # -- life -----------------------------------------------------------------------------------------------------
 
     def enter(self) -> None:
-        """The module is shown."""
+        """The module is shown: what flickered goes on."""
         self.update()
+        if self.parameterNode is not None:
+            self.results.layouts.resumeFlicker(self.parameterNode.flickerSeconds)
 
     def leave(self) -> None:
         """Another module is shown: no effect stays active, nothing flickers."""

@@ -13,7 +13,7 @@ from ..NoiseDisplay import setMagnification
 from ..ResultNodes import findRuns, removeRun
 from .Channels import channelNames
 from .Layouts import Layouts
-from .Legend import legendText
+from .Legend import legendText, legendTip
 from .Section import Section
 from .Wiring import fillCombo, setReady, setShown, wire
 
@@ -32,6 +32,7 @@ class ResultsSection(Section):
         self._shown: Any = None
         self._magnified: Any = None
         self._tips = {name: self._button(name).toolTip for name in (*BUTTONS, "restoreLayout")}
+        self._legendTip = self.ui.differenceLegend.toolTip
         self._removeTip = self.ui.removeRunButton.toolTip
         for name in BUTTONS:
             wire(self._button(name), "clicked(bool)", lambda on, name=name: self.showLayout(name if on else ""))
@@ -73,6 +74,8 @@ class ResultsSection(Section):
         elif self.stale:
             self._find()
         result = self.result
+        if result is not None and result is not self._shown:
+            self._adopt(result)
         self._enable(result)
         if result is None:
             self._showNothing()
@@ -93,6 +96,13 @@ class ResultsSection(Section):
         fillCombo(self.ui.runComboBox, [(result.name, result.runId) for result in self._runs.values()])
         if parameters.run not in self._runs:
             parameters.run = next(reversed(self._runs), "")
+
+    def _adopt(self, result: Any) -> None:
+        """Fill our layout where a loaded scene brought it, and press its button."""
+        brought = self.layouts.loaded()
+        if brought:
+            self._showLayout(brought, result)
+            self.showPressed()
 
     @property
     def _channel(self) -> str:
@@ -135,7 +145,9 @@ class ResultsSection(Section):
         if self._channel not in names:
             self.panel.parameterNode.shownChannel = names[0] if names else ""
         self.ui.metricsTable.setMRMLTableNode(result.metrics)
-        self.ui.differenceLegend.text = legendText(result.difference)
+        legend = legendText(result.difference)
+        self.ui.differenceLegend.text = legend or _("none: both segmentations are the same")
+        self.ui.differenceLegend.toolTip = legendTip(result.difference) or self._legendTip
         setShown(result.difference is not None, self.ui.differenceTitle, self.ui.differenceLegend)
         self._showIterations(result.browser)
 

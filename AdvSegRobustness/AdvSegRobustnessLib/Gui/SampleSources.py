@@ -18,9 +18,10 @@ def registerSamples(draw: Callable[[str], Any]) -> None:
     import SampleData
 
     titles = {"brain": _("Synthetic brain with tumour"), "chest": _("Synthetic chest film")}
-    SampleData.SampleDataLogic.registerCustomSampleDataCategory(
-        CATEGORY, title=_("Adversarial Segmentation Robustness")
-    )
+    if hasattr(SampleData.SampleDataLogic, "registerCustomSampleDataCategory"):  # newer than the oldest Slicer
+        SampleData.SampleDataLogic.registerCustomSampleDataCategory(
+            CATEGORY, title=_("Adversarial Segmentation Robustness")
+        )
     for kind, title in titles.items():
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,

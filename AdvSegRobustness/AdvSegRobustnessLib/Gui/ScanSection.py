@@ -73,6 +73,7 @@ class ScanSection(Section):
             for index in range(CHANNELS):
                 setattr(parameters, f"channel{index + 1}", volumes[index] if index < len(volumes) else None)
             parameters.truth = truth
+        self.panel.results.showLayout("")  # the next line fills every view, ours too
         slicer.util.setSliceViewerLayers(background=volumes[-1], fit=True)
 
     def _notes(self) -> list[str]:

@@ -17,11 +17,11 @@ def wire(widget: Any, signal: str, slot: Callable[..., object]) -> None:
 class Later:
     """Calls a function once, when Qt is idle again, however often it was asked to in between."""
 
-    def __init__(self, function: Callable[[], object]) -> None:
+    def __init__(self, function: Callable[[], object], milliseconds: int = 0) -> None:
         self._function = function
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(0)
+        self._timer.setInterval(milliseconds)
         self._timer.timeout.connect(self._call)
 
     def __call__(self, caller: Any = None, event: Any = None) -> None:

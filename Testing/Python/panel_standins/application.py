@@ -39,6 +39,9 @@ class View(QObject):
     def forceRender(self) -> None:
         self.asked.append("force")
 
+    def resetCamera(self) -> None:
+        self.asked.append("camera")
+
     def resetFocalPoint(self) -> None:
         self.asked.append("focus")
 

@@ -7,6 +7,7 @@ does not fit a parameter's type RuntimeError, an unknown parameter ValueError. V
 
 from __future__ import annotations
 
+import abc
 import json
 import typing
 from typing import Annotated, Any
@@ -25,11 +26,34 @@ class WithinRange:
             raise ValueError(f"{value} is not within {self.minimum} to {self.maximum}")
 
 
-class GuiConnector:
-    """Base of what joins a widget and a value."""
+class GuiConnector(abc.ABC):
+    """Base of what joins a widget and a value; abstract where Slicer's is."""
 
     def __init__(self) -> None:
         self._callback: Any = None
+
+    @staticmethod
+    @abc.abstractmethod
+    def canRepresent(widget: Any, datatype: Any) -> bool: ...
+
+    @staticmethod
+    @abc.abstractmethod
+    def create(widget: Any, datatype: Any) -> Any: ...
+
+    @abc.abstractmethod
+    def _connect(self) -> None: ...
+
+    @abc.abstractmethod
+    def _disconnect(self) -> None: ...
+
+    @abc.abstractmethod
+    def widget(self) -> Any: ...
+
+    @abc.abstractmethod
+    def read(self) -> Any: ...
+
+    @abc.abstractmethod
+    def write(self, value: Any) -> None: ...
 
     def onChanged(self, callback: Any) -> None:
         self._callback = callback
@@ -46,6 +70,16 @@ class _Property(GuiConnector):
     def __init__(self, widget: Any, name: str, signal: str) -> None:
         super().__init__()
         self._widget, self._name, self._signal = widget, name, signal
+
+    @staticmethod
+    def canRepresent(widget: Any, datatype: Any) -> bool:
+        return False  # found by createGuiConnector
+
+    @staticmethod
+    def create(widget: Any, datatype: Any) -> Any: ...
+
+    def widget(self) -> Any:
+        return self._widget
 
     def _connect(self) -> None:
         getattr(self._widget, self._signal).connect(self.changed_)

@@ -20,6 +20,7 @@ class PlayedWorker:
         self.running = self.greeted = False
         self.holds = False
         self.fails = ""
+        self.dies = False
 
     def start(self) -> None:
         self.running = True
@@ -30,6 +31,9 @@ class PlayedWorker:
         name = request.get("id")
         if request["do"] == "cancel":
             self._says.append({"event": "cancelled", "id": name})
+        elif self.dies:
+            self.running = False
+            self._says.append({"event": "died", "id": None, "code": -9, "log": ["Killed: out of memory"]})
         elif self.fails:
             self._says.append({"event": "failed", "id": name, "kind": "bad-request", "code": 2, "message": self.fails})
         elif request["do"] in ("run", "segment"):
