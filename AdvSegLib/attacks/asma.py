@@ -82,11 +82,13 @@ class StaticMask(Attack):
 
         assert look.gradient is not None
         unit = walk.budget.unit(look.x)
-        step = -look.gradient * unit / per_sample(gradient_size(look.gradient * unit, self.normalise), look.x)
         alpha = self.multiplier(walk, look)
         if isinstance(alpha, torch.Tensor):
             alpha = per_sample(alpha.to(look.x), look.x)
-        return look.x + alpha * step * unit
+        rate = alpha * unit * unit  # small: passes over the image are few
+        if self.normalise != "none":
+            rate = rate / per_sample(gradient_size(look.gradient * unit, self.normalise), look.x)
+        return look.x - look.gradient * rate
 
 
 @dataclass(frozen=True)
