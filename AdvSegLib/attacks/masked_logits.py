@@ -46,7 +46,7 @@ def foreground_iou(predicted: Sequence[Tensor], wanted: Sequence[Tensor]) -> Ten
 
 
 def gradient_size(gradient: Tensor, normalise: str) -> Tensor:
-    """Return the largest entry (``linf``) or the Euclidean norm of each sample's gradient ``(N,)``; 1 where it is 0."""
+    """Return largest entry (``linf``) or Euclidean norm of each sample's gradient ``(N,)``; 1 where it is 0."""
     flat = gradient.flatten(1)
     size = flat.abs().amax(1) if normalise == "linf" else torch.linalg.vector_norm(flat, dim=1)
     return torch.where(size > 0, size, torch.ones_like(size))
