@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from AdvSegLib.errors import BadRequest
 TASKS = {"attack": "AdvSegLib.benchmark.attack_task:AttackTask"}
 
 
-class Task:
+class Task(ABC):
     """How cases and models are found and pinned, how an attack is checked, and what a unit's result is.
 
     One object lives in every worker, for as long as the worker does: what it loads, it keeps. ``sources`` are the
@@ -36,9 +37,9 @@ class Task:
             raise BadRequest(f"task options: '{next(iter(options))}' is unknown; this task has none")
         return {}
 
+    @abstractmethod
     def list_cases(self, source: int) -> list[str]:
         """Return the identifiers of a source's cases; cheap."""
-        raise NotImplementedError
 
     def hash_case(self, source: int, identifier: str) -> str:
         """Return the SHA-256 of a case's content; may load it."""
@@ -64,15 +65,15 @@ class Task:
         """Load what every unit needs, and return on which device units run."""
         return "cpu"
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027 - most tasks hold nothing
         """Forget what was loaded: something unforeseen happened, and nobody knows what is left of it."""
 
+    @abstractmethod
     def run(self, unit: Unit) -> Mapping[str, Any]:
         """Compute a unit: JSON data that depends on the unit alone, every draw from ``unit.seed``.
 
         BadRequest says that the unit cannot be computed, ever; any other error may pass, and is tried again.
         """
-        raise NotImplementedError
 
 
 def load_task(name: str, trust: bool = False) -> type[Task]:

@@ -33,7 +33,6 @@ from AdvSegRobustnessLib.TableNodes import columnOf
 from AdvSegRobustnessLib.Voxels import scalarsOf
 
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
-from AdvSegLib.job_request import Job
 from AdvSegLib.target_maps import TARGET_MAPS
 
 SIZE = 64
@@ -286,7 +285,6 @@ def test_a_model_that_fails_does_not_take_the_others_along(room: Room, tmp_path:
     assert nodeIds(room.scene) == before
 
 
-@pytest.mark.skipif("record" not in {item.name for item in dataclasses.fields(Job)}, reason="the library cannot yet")
 def test_recorded_iterations_become_a_browser(room: Room) -> None:
     result = room.logic.attack(model="chest", volumes=[room.film], attack="pgd", parameters={"steps": 4}, record=2)
     assert result.browser is not None
