@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from AdvSegLib import __version__
+from AdvSegLib.arguments import fresh, kind_of, number, pairs, relabelling, value_of, working
 from AdvSegLib.attacks import ATTACKS
 from AdvSegLib.audit.command import COMMANDS as AUDIT_COMMANDS
 from AdvSegLib.benchmark.command import benchmark
@@ -40,14 +40,14 @@ def demo(options: Namespace) -> None:
         *channels, truth = case.write(Path(folder))
         job = Job("brain", tuple(map(str, channels)), "pgd", truth=str(truth), parameters={"steps": DEMO_STEPS},
                   device=options.device)  # fmt: skip
-        _run(job, options.out or _fresh(Path("demo-run")))
+        _run(job, options.out or fresh(Path("demo-run")))
 
 
 def attack(options: Namespace) -> None:
     """Run an attack from the command line's options."""
     from AdvSegLib.job_request import Job
 
-    parameters = {name: _value(text) for name, text in _pairs(options.set, "--set")}
+    parameters = {name: value_of(text) for name, text in pairs(options.set, "--set")}
     if options.steps is not None and "steps" in parameters:
         raise BadRequest("give --steps or --set steps=, not both")
     if options.steps is not None:
@@ -58,11 +58,11 @@ def attack(options: Namespace) -> None:
     _run(
         Job(
             options.model, tuple(options.image), options.attack, truth=options.truth, target=options.target,
-            aim=_kind(options.aim, "--aim"), keep=options.keep, region=_kind(options.region, "--region"),
+            aim=kind_of(options.aim, "--aim"), keep=options.keep, region=kind_of(options.region, "--region"),
             surrogate=options.surrogate, epsilon=options.epsilon, norm=options.norm, parameters=parameters,
-            relabel=_relabel(options), seed=options.seed, device=options.device, precision=options.precision,
-            windows=_windows(options), checkpoint=options.checkpoint, record=options.record,
-            statistics=options.statistics, resolution=options.resolution,
+            relabel=relabelling(options.relabel), seed=options.seed, device=options.device,
+            precision=options.precision, windows=_windows(options), checkpoint=options.checkpoint,
+            record=options.record, statistics=options.statistics, resolution=options.resolution,
         ),
         options.out,
     )  # fmt: skip
@@ -86,13 +86,13 @@ def segment(options: Namespace) -> None:
     from AdvSegLib.job_request import Job
     from AdvSegLib.segmenting import segment_scan
 
-    job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=_relabel(options),
+    job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=relabelling(options.relabel),
               device=options.device, windows=_windows(options), checkpoint=options.checkpoint)  # fmt: skip
-    with _working("segment") as status:
+    with working("segment") as status:
         written = segment_scan(job, options.out, status=status)
     scores, volumes = written["truth"], written["volumes_ml"]
     found = {**scores["dice"], **scores["dice_regions"]} if scores else {}
-    rows = [[name, f"{ml:.1f}", _number(found.get(name))] for name, ml in volumes.items()]
+    rows = [[name, f"{ml:.1f}", number(found.get(name))] for name, ml in volumes.items()]
     _print_table(["structure", "volume ml", "Dice"], rows)
     print(f"\n{options.out / 'labels.nii.gz'}")
 
@@ -187,15 +187,6 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {
 }  # fmt: skip
 
 
-@contextmanager
-def _working(command: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal which stage a command is in."""
-    from tqdm import tqdm
-
-    with tqdm(desc=command, bar_format="{desc} {elapsed}", disable=not sys.stderr.isatty(), leave=False) as bar:
-        yield lambda stage: bar.set_description_str(f"{command}: {stage}")
-
-
 def _run(job: Any, out: Path) -> None:
     """Run a job with a progress bar and print its table and its report's path."""
     from tqdm import tqdm
@@ -227,11 +218,11 @@ def print_summary(folder: Path) -> None:
         volumes = [
             f"{metrics['volumes_ml'][side][name]:.1f}" if name != "mean" else "" for side in ("clean", "adversarial")
         ]
-        rows.append([name, _number(before), _number(after), _number(kept), *volumes])
+        rows.append([name, number(before), number(after), number(kept), *volumes])
     _print_table(["structure", "Dice clean", "Dice attacked", "agreement", "ml clean", "ml attacked"], rows)
     image = metrics["image"]
-    print(f"\nL-inf {_number(image['linf_percent'], 2)} % of range, PSNR {_number(image['psnr'], 1)} dB, "
-          f"SSIM {_number(image['ssim'], 4)} (worst channel, measured on the saved files)")  # fmt: skip
+    print(f"\nL-inf {number(image['linf_percent'], 2)} % of range, PSNR {number(image['psnr'], 1)} dB, "
+          f"SSIM {number(image['ssim'], 4)} (worst channel, measured on the saved files)")  # fmt: skip
     for note in metrics["warnings"]:
         print(f"note: {note}")
     print(f"\n{folder / 'report.html'}")
@@ -244,32 +235,6 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
             text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
         )
         print("  ".join([first, *others]))
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _relabel(options: Namespace) -> dict[str, int]:
-    pairs = _pairs(options.relabel, "--relabel")
-    try:
-        return {str(int(old)): int(new) for old, new in pairs}
-    except ValueError as error:
-        raise BadRequest(f"--relabel takes whole numbers, e.g. 3=4 ({error})") from error
-
-
-def _pairs(texts: list[str], option: str) -> list[tuple[str, str]]:
-    for text in texts:
-        if "=" not in text:
-            raise BadRequest(f"{option} takes NAME=VALUE, not '{text}'")
-    return [(text.partition("=")[0], text.partition("=")[2]) for text in texts]
-
-
-def _kind(texts: list[str] | None, option: str) -> dict[str, Any] | None:
-    """Return a kind and its parameters as a job holds them."""
-    if texts is None:
-        return None
-    return {"kind": texts[0], **{name: _value(text) for name, text in _pairs(texts[1:], option)}}
 
 
 def _windows(options: Namespace) -> dict[str, Any] | None:
@@ -285,19 +250,3 @@ def _windows(options: Namespace) -> dict[str, Any] | None:
     if chosen:
         raise BadRequest(f"--{next(iter(chosen))} is of windows: give --window too")
     return None
-
-
-def _value(text: str) -> Any:
-    """Read a parameter's value: JSON where it is (numbers, true, null), else text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _fresh(path: Path) -> Path:
-    """Return ``path``, numbered where it is taken."""
-    taken, index = path, 2
-    while taken.exists():
-        taken, index = path.with_name(f"{path.name}-{index}"), index + 1
-    return taken

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from AdvSegLib import __version__
+from AdvSegLib.arguments import count, device_option, scan_options, seed, seed_option
 from AdvSegLib.audit.command import add_audit_parser, add_certify_parser, add_ensemble_parser
 from AdvSegLib.benchmark.command import add_parser as add_benchmark_parser
 from AdvSegLib.errors import BadRequest
@@ -27,23 +28,6 @@ class _Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise BadRequest instead of printing the whole usage."""
         raise BadRequest(f"{message} ({self.prog} --help tells more)")
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise ValueError
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_seed.__name__, _count.__name__ = "seed (a whole number >= 0)", "whole number >= 1"
 
 
 def build_parser() -> ArgumentParser:
@@ -66,31 +50,25 @@ def build_parser() -> ArgumentParser:
 
 def _demo_options(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="run folder (default: demo-run, numbered where it exists)")
-    parser.add_argument("--seed", type=_seed, default=DEMO_SEED, help="which phantom (default: %(default)s)")
-    _device_option(parser)
+    parser.add_argument("--seed", type=seed, default=DEMO_SEED, help="which phantom (default: %(default)s)")
+    device_option(parser)
 
 
-def _device_option(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
-
-
-def _scan_options(parser: ArgumentParser) -> None:
+def _segmenting_options(parser: ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="a shipped model's name, or a bundle's folder")
-    parser.add_argument("--image", required=True, nargs="+", metavar="F", help="one file a channel, or one of all")
-    parser.add_argument("--truth", metavar="F", help="label map to measure against")
-    parser.add_argument("--relabel", nargs="+", default=[], metavar="OLD=NEW", help="label values of F to the model's")
+    scan_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder to write, new or empty")
-    _device_option(parser)
+    device_option(parser)
 
 
 def _segment_options(parser: ArgumentParser) -> None:
-    _scan_options(parser)
+    _segmenting_options(parser)
     _window_options(parser)
 
 
 def _window_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--window", nargs="+", type=_count, metavar="N", help="pass over the scan in windows this large"
+        "--window", nargs="+", type=count, metavar="N", help="pass over the scan in windows this large"
     )
     parser.add_argument("--overlap", type=float, help="share of a window that neighbours cover too (default: 0.25)")
     parser.add_argument("--blend", choices=("gaussian", "constant"), help="weights of windows (default: gaussian)")
@@ -100,8 +78,8 @@ def _window_options(parser: ArgumentParser) -> None:
 
 
 def _attack_options(parser: ArgumentParser) -> None:
-    _scan_options(parser)
-    parser.add_argument("--record", type=_count, default=0, metavar="N",
+    _segmenting_options(parser)
+    parser.add_argument("--record", type=count, default=0, metavar="N",
                         help="keep the image and the prediction of every N-th step (default: none)")  # fmt: skip
     parser.add_argument("--attack", required=True, metavar="NAME", help="see advseg info")
     parser.add_argument("--epsilon", type=float,
@@ -119,7 +97,7 @@ def _attack_options(parser: ArgumentParser) -> None:
     parser.add_argument("--region", nargs="+", metavar=("KIND", "NAME=VALUE"),
                         help="where noise may go, e.g. box structure=heart margin_mm=5; see advseg info")  # fmt: skip
     parser.add_argument("--surrogate", metavar="MODEL", help="craft on this model, score on --model (black box)")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default: %(default)s)")
+    seed_option(parser)
     parser.add_argument("--statistics", default="recomputed", choices=("recomputed", "frozen"),
                         help="intensity statistics the attack sees: of each image, or of the clean one")  # fmt: skip
     parser.add_argument("--resolution", default="native", choices=("native", "network"),
@@ -137,9 +115,9 @@ def _run_options(parser: ArgumentParser) -> None:
 def _cases_options(parser: ArgumentParser) -> None:
     parser.add_argument("source", help="see advseg info")
     parser.add_argument("path", nargs="?", type=Path, help="folder or file of the data set (phantoms need none)")
-    parser.add_argument("--count", type=_count, default=4, help="phantoms to draw (default: %(default)s)")
-    parser.add_argument("--seed", type=_seed, default=0, help="first phantom's seed (default: %(default)s)")
-    parser.add_argument("--size", type=_count, help="phantom's side in voxels")
+    parser.add_argument("--count", type=count, default=4, help="phantoms to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="first phantom's seed (default: %(default)s)")
+    parser.add_argument("--size", type=count, help="phantom's side in voxels")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the cases here as NIfTI; else list them")
     parser.add_argument("--sheet", type=Path, metavar="PNG", help="draw a contact sheet of the cases")
     parser.add_argument("--json", action="store_true", help="list as JSON")

@@ -21,6 +21,7 @@ from AdvSegLib.metrics.overlap import mean
 from AdvSegLib.provenance import now, versions
 from AdvSegLib.segmenters.bundle import weights_hash
 from AdvSegLib.segmenters.segmenter import Segmenter
+from AdvSegLib.segmenters.spec import Precision
 
 AUDIT_SCHEMA = "advseg.audit/1"
 EPSILON = 0.05
@@ -37,12 +38,16 @@ class Subject:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to audit: budgets (fractions of range), effort, seed, how many cases go through the model together."""
+    """How to audit: budgets (fractions of range), effort, seed, how many cases go through the model together.
+
+    ``precision`` is what attacks take their gradients in; every outcome is judged in full precision.
+    """
 
     epsilons: tuple[float, ...] = (EPSILON,)
     effort: Effort = field(default_factory=lambda: EFFORTS["standard"])
     seed: int = 0
     batch: int = 1
+    precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
         """Refuse budgets that are none."""
@@ -95,13 +100,16 @@ def audit(
     if not cases:
         raise BadRequest("an audit needs at least one case")
     _check_pair(subject, undefended)
-    judge, groups = Judge(subject.model), batches(cases, plan.batch)
+    judge, groups = Judge(subject.model, plan.precision), batches(cases, plan.batch)
     status("clean")
     clean = [judge.outcome(case, case.image) for case in cases]
-    facts = [_facts(subject.model, case) for case in cases]
+    changed = [seen.changed(judge.outcome(case, case.image)) for case, seen in zip(cases, clean, strict=True)]
+    facts = [_facts(subject, case) for case in cases]
     trials = suite(plan.effort, temperature=subject.temperature, transfer=undefended is not None)
     runs = [
-        _at_budget(subject, undefended, cases, groups, plan, epsilon, trials, clean, facts, judge, status, cancel)
+        _at_budget(
+            subject, undefended, cases, groups, plan, epsilon, trials, clean, facts, changed, judge, status, cancel
+        )
         for epsilon in plan.epsilons
     ]
     budgets = [budget for budget, _ in runs]
@@ -128,8 +136,8 @@ def audit(
 
 def _at_budget(
     subject: Subject, undefended: Subject | None, cases: Sequence[Judged], groups: Sequence[Batch], plan: Plan,
-    epsilon: float, trials: Sequence[Trial], clean: Sequence[Outcome], facts: Sequence[GradientFacts], judge: Judge,
-    status: Callable[[str], None], cancel: Cancel | None,
+    epsilon: float, trials: Sequence[Trial], clean: Sequence[Outcome], facts: Sequence[GradientFacts],
+    changed: Sequence[float], judge: Judge, status: Callable[[str], None], cancel: Cancel | None,
 ) -> tuple[dict[str, Any], Example]:  # fmt: skip
     """Run every trial at one budget; return its part of ``audit.json`` and an example."""
     found: dict[str, list[Outcome]] = {}
@@ -153,7 +161,7 @@ def _at_budget(
     scores = Scores.of(
         [outcome.mean for outcome in clean], trials, {key: [o.mean for o in row] for key, row in found.items()}
     )
-    checks = run_checks(scores, [fact.to_dict() for fact in facts])
+    checks = run_checks(scores, [fact.to_dict() for fact in facts], changed)
     verdict = decide(scores, checks, list(failed))
     data = {
         "epsilon": epsilon,
@@ -203,21 +211,31 @@ def _example(
     return Example(cases[0], clean[0], strongest(scores.keys(("plain",))), strongest(scores.bounded), epsilon)
 
 
-def _facts(model: Segmenter, case: Judged) -> GradientFacts:
+def _facts(subject: Subject, case: Judged) -> GradientFacts:
+    model = subject.model
     labels = torch.from_numpy(case.truth.array).to(model.device, torch.int64)[None]
-    return gradient_facts(model.on(case.image), model.tensor(case.image), labels)
+    try:
+        return gradient_facts(model.on(case.image), model.tensor(case.image), labels)
+    except BadRequest:
+        raise
+    except AdvSegError as error:
+        raise AdvSegError(f"'{subject.name}' on case {case.name}: {error}; there is nothing to audit") from error
 
 
 def _check_pair(subject: Subject, undefended: Subject | None) -> None:
-    if undefended is None:
-        return
+    reason = None if undefended is None else _unfit(subject, undefended)
+    if reason is not None:
+        raise BadRequest(reason)
+
+
+def _unfit(subject: Subject, undefended: Subject) -> str | None:
+    """Return why attacks on one model cannot be transferred to the other, None where they can."""
     ours, theirs = subject.model.spec, undefended.model.spec
     if (ours.channels, ours.scheme.names) != (theirs.channels, theirs.scheme.names):
-        raise BadRequest(
-            f"the undefended model '{undefended.name}' has other channels or labels than '{subject.name}'"
-        )
+        return f"the undefended model '{undefended.name}' has other channels or labels than '{subject.name}'"
     if weights_hash(subject.model.network) == weights_hash(undefended.model.network):
-        raise BadRequest(f"the undefended model '{undefended.name}' has the weights of '{subject.name}': name another")
+        return f"the undefended model '{undefended.name}' has the weights of '{subject.name}': name another"
+    return None
 
 
 def _describe(subject: Subject) -> dict[str, Any]:
@@ -255,15 +273,25 @@ def recorded_temperature(metadata: Mapping[str, Any]) -> float:
 
 
 def undefended_name(name: str) -> str | None:
-    """Return the catalogue's model that a family's name begins with (``chest`` of ``chest-noise``), if it is another.
+    """Return the catalogue's model that a name begins with (``chest`` of ``chest-noise``), the longest if several.
 
     >>> undefended_name("nothing-like-it") is None
     True
     """
     from AdvSegLib.segmenters.catalogue import shipped_models
 
-    family = name.replace("\\", "/").rstrip("/").rpartition("/")[2].partition("-")[0]
-    return family if family in shipped_models() and family != name else None
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return max((model for model in shipped_models() if last.startswith(f"{model}-")), key=len, default=None)
+
+
+def usual_undefended(subject: Subject, device: str = "cpu") -> Subject | None:
+    """Return the shipped undefended model of a subject's family, None where there is none that it can be attacked by.
+
+    A folder of one's own may be called ``chest-…`` too, and speak of something else, or hold the shipped weights.
+    """
+    name = undefended_name(subject.name)
+    found = None if name is None else subject_of(name, device)
+    return None if found is None or _unfit(subject, found) is not None else found
 
 
 def at_batch(plan: Plan, model: Segmenter) -> Plan:

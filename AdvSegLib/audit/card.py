@@ -54,6 +54,10 @@ def summary(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _gradients(data: Mapping[str, Any]) -> str:
+    return ", gradients in bf16" if data["plan"]["precision"] == "bf16" else ""
+
+
 def section(data: Mapping[str, Any]) -> str:
     """Return the card's section as Markdown, between its marks."""
     budgets = data["budgets"]
@@ -62,8 +66,8 @@ def section(data: Mapping[str, Any]) -> str:
         BEGIN,
         "## Audit",
         "",
-        f"`advseg audit`, effort {data['plan']['effort']['name']}, {len(data['cases'])} unseen cases; mean Dice left, "
-        "epsilon as a fraction of the intensity range.",
+        f"`advseg audit`, effort {data['plan']['effort']['name']}, {len(data['cases'])} unseen cases"
+        f"{_gradients(data)}; mean Dice left, epsilon as a fraction of the intensity range.",
         "",
         *verdict_lines(data),
         "",

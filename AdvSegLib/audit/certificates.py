@@ -101,12 +101,14 @@ class Certificate:
 def certify(model: Smoothed, image: Image, terms: Terms, *, seed: int = 0) -> Certificate:
     """Certify every voxel of ``image``; the noise's range is the image's, or the model's fixed one.
 
-    Raises BadRequest where ``terms.n`` is too small for any voxel to be certified, with the number that would do.
+    Raises BadRequest where ``terms.n`` is too small for any voxel to be certified, with the number that would do, and
+    where a channel has no range: without noise nothing is shown.
     """
     voxels = math.prod(image.grid.shape)
     check_samples(terms, voxels)
     if model.sigma != terms.sigma:
         raise BadRequest(f"the model is smoothed with sigma {model.sigma}, the terms say {terms.sigma}")
+    _check_ranges(model, image)
     bound = model.on(image, "recomputed")
     x = bound.tensor(image)
     guess = np.asarray((0, *model.scheme.values))[bound.votes(x, terms.n0, 2 * seed).argmax(0)]
@@ -165,6 +167,14 @@ def check_samples(terms: Terms, voxels: int) -> None:
             f"n = {terms.n} draws certify no voxel of {voxels}: even if all agree, p = {terms.tau**terms.n:.3g} is "
             f"above alpha / voxels = {terms.alpha / voxels:.3g}; take n = {needed} at least, or a smaller tau"
         )
+
+
+def _check_ranges(model: Smoothed, image: Image) -> None:
+    """Raise BadRequest where the noise would be a fraction of nothing."""
+    flat = [name for name, span in zip(image.names, image.ranges, strict=True) if not span > 0]
+    if model.scale is None and flat:
+        raise BadRequest(f"channel {', '.join(flat)} is the same everywhere, so a fraction of its range is no noise; "
+                         "fix the ranges (--range)")  # fmt: skip
 
 
 def notes(terms: Terms, voxels: int, model: Smoothed) -> tuple[str, ...]:

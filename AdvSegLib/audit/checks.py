@@ -19,6 +19,10 @@ NOTHING_LEFT = 0.05
 """Mean Dice below which an unbounded attack counts as having destroyed everything."""
 LEAK = 0.002
 """Mean Dice by which FGSM examples must be scored above clean ones to count as a leak of labels."""
+WORTH = 0.2
+"""Mean Dice on clean images from which there is something to lose: twice what a verdict must be able to see."""
+REPEATS = 0.001
+"""Share of labelled voxels that may differ between two looks at one image (a GPU's sums come in any order)."""
 HARMLESS = 0.05
 """Mean Dice that the worst attack must cost at least for the budget to say anything."""
 
@@ -46,9 +50,8 @@ class Scores:
         return average(self.trials[key])
 
     def worst(self, keys: Iterable[str]) -> list[float]:
-        """Return the lowest Dice of each case over some trials; the clean one where there are none."""
-        columns = [self.trials[key] for key in keys] or [self.clean]
-        return [min(values) for values in zip(*columns, strict=True)]
+        """Return the lowest Dice of each case over some trials and the clean image: an attacker may leave it alone."""
+        return [min(values) for values in zip(self.clean, *(self.trials[key] for key in keys), strict=True)]
 
     def strongest(self, roles: Iterable[str]) -> tuple[str, float] | None:
         """Return the trial of these roles that leaves the least, and what it leaves."""
@@ -88,11 +91,15 @@ class Check:
         return asdict(self)
 
 
-def run_checks(scores: Scores, gradients: Sequence[Mapping[str, float]]) -> list[Check]:
-    """Return every check of an audit, in the order a reader wants them."""
+def run_checks(scores: Scores, gradients: Sequence[Mapping[str, float]], changed: Sequence[float] = ()) -> list[Check]:
+    """Return every check of an audit, in the order a reader wants them.
+
+    ``changed`` is, for each case, the share of its labelled voxels that differ when it is segmented twice.
+    """
     return [
         zero_gradients(gradients), scale(scores), black_box(scores), noise(scores), iterative(scores),
-        more_steps(scores), unbounded(scores), white_box(scores), label_leak(scores),
+        more_steps(scores), unbounded(scores), white_box(scores), label_leak(scores), something_to_lose(scores),
+        repeatable(changed),
     ]  # fmt: skip
 
 
@@ -122,7 +129,7 @@ def black_box(scores: Scores) -> Check:
     title = "no black box beats its white box"
     best = scores.strongest(BLACK_BOX)
     if best is None or not scores.keys(OWN_SOFTMAX):
-        return Check("black_box", title, None, "no black-box attack ran")
+        return Check("black_box", title, None, f"no {'black-box' if best is None else 'white-box'} attack ran")
     key, left = best
     said = f"white-box attacks on its own softmax leave {scores.headline:.3f}, {key} leaves {left:.3f}"
     return Check("black_box", title, left >= scores.headline - TOLERANCE, said)
@@ -189,6 +196,21 @@ def label_leak(scores: Scores) -> Check:
         return Check("label_leak", title, None, "not run")
     clean, fooled = average(scores.clean), scores.mean("fgsm-dice")
     return Check("label_leak", title, fooled <= clean + LEAK, f"clean {clean:.3f}, FGSM {fooled:.3f}")
+
+
+def something_to_lose(scores: Scores) -> Check:
+    """Does the model segment clean images at all? Of one that does not, attacks say nothing."""
+    clean = average(scores.clean)
+    return Check("something_to_lose", "there is something to lose", clean >= WORTH, f"clean {clean:.3f}")
+
+
+def repeatable(changed: Sequence[float]) -> Check:
+    """Does one image get the same labels twice? A model that draws at random needs attacks that average over draws."""
+    title = "one image gets the same labels twice"
+    if not changed:
+        return Check("repeatable", title, None, "not run")
+    most = max(changed)
+    return Check("repeatable", title, most <= REPEATS, f"at most {100 * most:.2g} % of the labelled voxels differ")
 
 
 def average(values: Sequence[float]) -> float:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from AdvSegLib.arguments import (
+    count,
+    device_option,
+    fresh,
+    number,
+    refuse_taken,
+    relabelling,
+    scan_options,
+    seed_option,
+    working,
+)
 from AdvSegLib.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -35,16 +45,18 @@ def add_audit_parser(commands: Any) -> ArgumentParser:
         "--effort", choices=EFFORT_NAMES, default="standard", help="how hard to try (default: %(default)s)"
     )
     parser.add_argument("--quick", action="store_true", help="the same as --effort quick: 4 cases, few steps")
-    parser.add_argument("--cases", type=_count, metavar="N",
+    parser.add_argument("--cases", type=count, metavar="N",
                         help=f"how many cases (default: by effort; of a family {FAMILY_CASES})")  # fmt: skip
     parser.add_argument("--source", help="judge on cases of this source instead of unseen phantoms; see advseg info")
     parser.add_argument("--path", type=Path, help="folder or file of --source")
-    parser.add_argument("--size", type=_count, help="side of the phantoms in voxels")
-    parser.add_argument("--batch", type=_count, help="cases attacked together (default: by device)")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of every random draw (default: %(default)s)")
+    parser.add_argument("--size", type=count, help="side of the phantoms in voxels")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"),
+                        help="of gradients; results are judged in fp32 (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--batch", type=count, help="cases attacked together (default: by device)")
+    seed_option(parser)
     parser.add_argument("--write-card", action="store_true", help="put the result into the model's card and metadata")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (default: audit-MODEL, numbered)")
-    _device(parser)
+    device_option(parser)
     return parser
 
 
@@ -54,24 +66,22 @@ def add_certify_parser(commands: Any) -> ArgumentParser:
         "certify", help="certify a scan's segmentation by randomized smoothing"
     )
     parser.add_argument("model", help="a shipped model's name, or a bundle's folder")
-    parser.add_argument("--image", required=True, nargs="+", metavar="F", help="one file a channel, or one of all")
-    parser.add_argument("--truth", metavar="F", help="label map to measure against")
-    parser.add_argument("--relabel", nargs="+", default=[], metavar="OLD=NEW", help="label values of F to the model's")
+    scan_options(parser)
     parser.add_argument(
         "--sigma", type=float, default=0.05, help="noise, a fraction of the range (default: %(default)s)"
     )
     parser.add_argument("--range", type=float, nargs="+", metavar="R",
                         help="each channel's range in source units (default: the image's own)")  # fmt: skip
-    parser.add_argument("--n0", type=_count, default=10, help="draws to guess labels with (default: %(default)s)")
-    parser.add_argument("--n", type=_count, default=100, help="draws to test them with (default: %(default)s)")
+    parser.add_argument("--n0", type=count, default=10, help="draws to guess labels with (default: %(default)s)")
+    parser.add_argument("--n", type=count, default=100, help="draws to test them with (default: %(default)s)")
     parser.add_argument("--tau", type=float, default=0.75, help="agreement to be shown (default: %(default)s)")
     parser.add_argument(
         "--alpha", type=float, default=0.001, help="error of all voxels together (default: %(default)s)"
     )
     parser.add_argument("--correction", choices=("holm", "bonferroni"), default="holm", help="default: %(default)s")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of every draw (default: %(default)s)")
+    seed_option(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, new or empty")
-    _device(parser)
+    device_option(parser)
     return parser
 
 
@@ -108,10 +118,10 @@ def certify(options: Namespace) -> None:
     from AdvSegLib.segmenters.smoothing import Smoothed
 
     terms = Terms(options.sigma, options.n0, options.n, options.tau, options.alpha, options.correction)
-    job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=_relabel(options.relabel),
+    job = Job(options.model, tuple(options.image), "fgsm", truth=options.truth, relabel=relabelling(options.relabel),
               device=options.device)  # fmt: skip
-    _refuse_taken(options.out)
-    with _working("certify") as status:
+    refuse_taken(options.out)
+    with working("certify") as status:
         status("reading")
         inputs = load_inputs(job)
         scale = None if options.range is None else tuple(options.range)
@@ -124,8 +134,8 @@ def certify(options: Namespace) -> None:
     print(f"certified {100 * (1 - shares['abstain']):.1f} % of {data['voxels']} voxels within L2 radius "
           f"{data['radius']['of_range']:.4g} of the range")  # fmt: skip
     if truth is not None:
-        print(f"mean Dice {_number(truth['dice']['mean'])}; no attack in the radius leaves less than "
-              f"{_number(truth['worst_dice']['mean'])}")  # fmt: skip
+        print(f"mean Dice {number(truth['dice']['mean'])}; no attack in the radius leaves less than "
+              f"{number(truth['worst_dice']['mean'])}")  # fmt: skip
     for note in data["notes"]:
         print(f"note: {note}")
     print(f"\n{options.out / 'report.html'}")
@@ -144,53 +154,63 @@ COMMANDS: dict[str, Callable[[Namespace], None]] = {"audit": audit, "certify": c
 
 def _audit(options: Namespace) -> None:
     from AdvSegLib.audit.audit import audit as audited
-    from AdvSegLib.audit.audit import subject_of, undefended_name
+    from AdvSegLib.audit.audit import subject_of, usual_undefended
     from AdvSegLib.audit.card import write_card
     from AdvSegLib.audit.suite import find_effort
     from AdvSegLib.audit.writing import write_audit
     from AdvSegLib.jobs import choose_device
     from AdvSegLib.segmenters.catalogue import model_folder
 
-    out = options.out or _fresh(Path(f"audit-{_last(options.model)}"))
-    _refuse_taken(out)
+    out = _place(options, _last(options.model))
+    refuse_taken(out)
+    if options.write_card:
+        _refuse_fixed(model_folder(options.model))
     device = choose_device(options.device)
     subject = subject_of(options.model, device)
-    source = options.undefended or undefended_name(options.model)
-    undefended = None if source is None else subject_of(source, device)
+    if options.undefended is None:
+        undefended = usual_undefended(subject, device)
+    else:
+        undefended = subject_of(options.undefended, device)
     effort = find_effort(options.effort)
     cases = _cases(options, subject.model.spec, effort.cases)
     plan = _plan(options, subject)
-    with _working("audit") as status:
+    with working("audit") as status:
         found = audited(subject, cases, plan, undefended=undefended, status=status)
-        write_audit(out, found, subject.model.scheme)
+        out = write_audit(_place(options, _last(options.model)), found, subject.model.scheme)
+    _print_audit(found.data)
     if options.write_card:
         write_card(model_folder(options.model), found.data)
-    _print_audit(found.data)
     print(f"\n{out / 'report.html'}")
 
 
 def _family(options: Namespace) -> None:
     from AdvSegLib.audit.audit import subject_of
     from AdvSegLib.audit.family import EPSILONS, audit_family, family_members, verdict_of
+    from AdvSegLib.audit.suite import find_effort
     from AdvSegLib.audit.writing import write_family
     from AdvSegLib.jobs import choose_device
     from AdvSegLib.segmenters.bundle import read_metadata
     from AdvSegLib.segmenters.catalogue import model_folder
 
-    if options.write_card:
-        raise BadRequest("--write-card is of one model's audit, not of a family's table")
-    out = options.out or _fresh(Path(f"audit-{options.family}-family"))
-    _refuse_taken(out)
+    for name in ("write_card", "undefended"):
+        if getattr(options, name):
+            raise BadRequest(f"--{name.replace('_', '-')} is of one model's audit, not of a family's table")
+    out = _place(options, f"{options.family}-family")
+    refuse_taken(out)
     device = choose_device(options.device)
     names, left_out = family_members(options.family)
+    if len(names) == 1:
+        raise BadRequest(f"no defended model is named '{options.family}-…': there is nothing to compare it with")
     models = {name: subject_of(name, device) for name in names}
-    cases = _cases(options, models[options.family].model.spec, FAMILY_CASES)
+    few = find_effort("quick").cases if options.quick else FAMILY_CASES
+    cases = _cases(options, models[options.family].model.spec, few)
     masked = {name: verdict_of(read_metadata(model_folder(name))) for name in names}
     batch = options.batch or _plan(options, models[options.family]).batch
-    with _working("audit") as status:
+    with working("audit") as status:
         table = audit_family(models, cases, baseline=options.family, epsilons=tuple(options.epsilon or EPSILONS),
-                             masked=masked, seed=options.seed, batch=batch, status=status)  # fmt: skip
-        write_family(out, table)
+                             masked=masked, seed=options.seed, batch=batch, precision=options.precision,
+                             status=status)  # fmt: skip
+        out = write_family(_place(options, f"{options.family}-family"), table)
     print(table.to_markdown(), end="")
     if left_out:
         print(f"left out, undefended too: {', '.join(left_out)}")
@@ -201,10 +221,9 @@ def _plan(options: Namespace, subject: Subject) -> Plan:
     from AdvSegLib.audit.audit import EPSILON, Plan, at_batch
     from AdvSegLib.audit.suite import find_effort
 
-    plan = Plan(tuple(options.epsilon or (EPSILON,)), find_effort(options.effort), options.seed)
-    if options.batch is None:
-        return at_batch(plan, subject.model)
-    return Plan(plan.epsilons, plan.effort, plan.seed, options.batch)
+    epsilons, effort = tuple(options.epsilon or (EPSILON,)), find_effort(options.effort)
+    plan = Plan(epsilons, effort, options.seed, options.batch or 1, options.precision)
+    return at_batch(plan, subject.model) if options.batch is None else plan
 
 
 def _cases(options: Namespace, spec: Spec, default: int) -> list[Judged]:
@@ -224,71 +243,32 @@ def _print_audit(data: dict[str, Any]) -> None:
     for budget in data["budgets"]:
         print(f"\nepsilon {budget['epsilon']:g}")
         for row in budget["attacks"]:
-            print(f"  {row['title']:<44}{row['role']:<14}{_number(row['mean']):>6}")
+            print(f"  {row['title']:<44}{row['role']:<14}{number(row['mean']):>6}")
         print(f"  {'worst case of each image':<58}{budget['worst']['mean']:>6.3f}")
         for check in budget["checks"]:
             said = "-" if check["passed"] is None else "yes" if check["passed"] else "NO"
             print(f"  {said:<4}{check['title']}: {check['said']}")
+    for note in data["notes"]:
+        print(f"note: {note}")
     print(f"\nmasked: {str(data['masked']).lower()}" + ("" if data["conclusive"] else ", not conclusive"))
     for budget in data["budgets"]:
         for reason in budget["verdict"]["reasons"]:
             print(f"  {reason}")
 
 
-def _device(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default: auto)")
+def _place(options: Namespace, name: str) -> Path:
+    """Return the folder to write; without ``--out`` one that nobody took, be it while this audit ran."""
+    out: Path | None = options.out
+    return out or fresh(Path(f"audit-{name}"))
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**62:
-        raise ValueError
-    return value
-
-
-_count.__name__, _seed.__name__ = "whole number >= 1", "seed (a whole number >= 0)"
-
-
-def _relabel(texts: list[str]) -> dict[str, int]:
-    try:
-        return {str(int(old)): int(new) for old, new in (text.split("=") for text in texts)}
-    except ValueError as error:
-        raise BadRequest(f"--relabel takes whole numbers, e.g. 3=4 ({error})") from error
+def _refuse_fixed(folder: Path) -> None:
+    """Raise BadRequest before an hour's work for a model whose card cannot be written in the end."""
+    for part in (folder / "configs", folder / "docs"):
+        place = part if part.exists() else folder
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise BadRequest(f"{folder}: nothing can be written there; --write-card is for a bundle of your own")
 
 
 def _last(name: str) -> str:
     return str(name).replace("\\", "/").rstrip("/").rpartition("/")[2] or "model"
-
-
-def _fresh(path: Path) -> Path:
-    """Return ``path``, numbered where it is taken."""
-    taken, index = path, 2
-    while taken.exists():
-        taken, index = path.with_name(f"{path.name}-{index}"), index + 1
-    return taken
-
-
-def _refuse_taken(out: Path) -> None:
-    """Raise BadRequest before an hour's work for a folder that cannot be written in the end."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise BadRequest(f"{out}: is not an empty folder; name a new one")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-@contextmanager
-def _working(command: str) -> Iterator[Callable[[str], None]]:
-    """Show on a terminal what a command is at."""
-    from tqdm import tqdm
-
-    with tqdm(desc=command, bar_format="{desc} {elapsed}", disable=not sys.stderr.isatty(), leave=False) as bar:
-        yield lambda stage: bar.set_description_str(f"{command}: {stage}")

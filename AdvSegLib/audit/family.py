@@ -14,6 +14,7 @@ from AdvSegLib.audit.unseen import Judged
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.metrics.statistics import bonferroni, bootstrap_interval, wilcoxon_signed_rank
 from AdvSegLib.provenance import now, versions
+from AdvSegLib.segmenters.spec import Precision
 
 FAMILY_SCHEMA = "advseg.family/1"
 EPSILONS = (0.01, 0.05, 0.1)
@@ -26,8 +27,8 @@ Cell = dict[str, Any]
 class FamilyTable:
     """Dice of every model, budget (0: clean), structure and case: ``scores[model][epsilon][structure]``, a list.
 
-    ``masked`` is the verdict of each model's last audit, None where there is none: a table of one attack must not be
-    read without it.
+    ``masked`` is the verdict of each model's last audit, None where there is none, or one that saw too little: a table
+    of one attack must not be read without it.
     """
 
     baseline: str
@@ -141,6 +142,7 @@ def audit_family(
     masked: Mapping[str, bool | None] | None = None,
     seed: int = 0,
     batch: int = 1,
+    precision: Precision = "fp32",
     status: Callable[[str], None] = lambda stage: None,
     cancel: Cancel | None = None,
 ) -> FamilyTable:
@@ -153,7 +155,7 @@ def audit_family(
     scores: dict[str, dict[float, dict[str, list[float | None]]]] = {}
     notes: list[str] = []
     for name, subject in models.items():
-        judge, groups = Judge(subject.model), batches(cases, batch)
+        judge, groups = Judge(subject.model, precision), batches(cases, batch)
         scores[name] = {}
         for epsilon in (0.0, *epsilons):
             status(f"{name}, {'clean' if epsilon == 0 else f'epsilon {epsilon:g}'}")
@@ -186,24 +188,28 @@ def _check(models: Mapping[str, Subject], cases: Sequence[Judged], baseline: str
 def family_members(prefix: str) -> tuple[list[str], list[str]]:
     """Return the catalogue's models of a family, the undefended first, and the others of its name that are left out.
 
-    A family is the model ``prefix`` and those named ``prefix-…``; further undefended ones (surrogates) are left out.
+    A family is the model ``prefix`` and those named ``prefix-…``; further undefended ones (surrogates) are left out,
+    and so are the members of a longer name's family (``brain-2d-noise`` is of ``brain-2d``, not of ``brain``).
     """
+    from AdvSegLib.audit.audit import undefended_name
     from AdvSegLib.errors import unknown_name
     from AdvSegLib.segmenters.catalogue import shipped_models
 
     models = shipped_models()
     if prefix not in models:
         raise unknown_name("family", prefix, [name for name in models if "-" not in name])
-    named = [name for name in models if name.startswith(f"{prefix}-")]
+    named = [name for name in models if undefended_name(name) == prefix]
     undefended = [name for name in named if _kind(models[name].metadata) == "none"]
     return [prefix, *(name for name in named if name not in undefended)], undefended
 
 
 def verdict_of(metadata: Mapping[str, Any]) -> bool | None:
-    """Return whether a model's last audit found it masked; None where its metadata holds no audit."""
+    """Return whether a model's last audit found it masked; None where there is none, or it saw too little to clear."""
     results = metadata.get("results")
     found = results.get("audit") if isinstance(results, Mapping) else None
-    return bool(found["masked"]) if isinstance(found, Mapping) and "masked" in found else None
+    if not isinstance(found, Mapping) or "masked" not in found:
+        return None
+    return True if found["masked"] else False if found.get("conclusive") else None
 
 
 def _kind(metadata: Mapping[str, Any]) -> str | None:
@@ -224,4 +230,4 @@ def _p(value: float | None) -> str:
 
 
 def _masked(value: bool | None) -> str:
-    return "not audited" if value is None else "yes" if value else "no"
+    return "not known" if value is None else "yes" if value else "no"

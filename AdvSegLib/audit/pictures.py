@@ -43,16 +43,19 @@ def slice_to_show(image: Image, *maps: LabelMap) -> Plane:
 
 def picture(
     title: str, note: str, image: Image, labels: LabelMap, colors: Mapping[int, tuple[int, int, int]], plane: Plane,
-    window: tuple[float, float], mark: str = "",
+    window: tuple[float, float], mark: str = "", fill: float = FILL,
 ) -> Picture:  # fmt: skip
-    """Draw the first channel of ``image`` with ``labels`` over it; ``window`` is what is black and white."""
+    """Draw the first channel of ``image`` with ``labels`` over it; ``window`` is what is black and white.
+
+    ``fill`` is the opacity of the colours inside their outlines.
+    """
     low, high = window
     grey = np.clip((plane.cut(image.array[0]) - low) / max(high - low, 1e-12), 0, 1) * 255
     face = plane.cut(labels.array)
     step = max(1, -(-max(grey.shape) // LARGEST))
     times = max(1, round(SMALLEST / max(face[::step, ::step].shape)))
     rgb = _enlarged(np.repeat(grey[::step, ::step, None], 3, axis=2), times)
-    drawn = _painted(rgb, _enlarged(face[::step, ::step], times), colors)
+    drawn = _painted(rgb, _enlarged(face[::step, ::step], times), colors, fill)
     return Picture(title, note, data_uri(encode(as_bytes(drawn), mark=mark)), plane.width / plane.height, bool(mark))
 
 
@@ -63,13 +66,13 @@ def window_of(image: Image) -> tuple[float, float]:
 
 
 def _painted(
-    rgb: NDArray[np.float64], face: NDArray[np.int32], colors: Mapping[int, tuple[int, int, int]]
+    rgb: NDArray[np.float64], face: NDArray[np.int32], colors: Mapping[int, tuple[int, int, int]], fill: float
 ) -> NDArray[np.float64]:
     """Return a picture with each label filled thinly and outlined."""
     edge = _edges(face)
     for value, color in colors.items():
         inside = face == value
-        rgb[inside] = (1 - FILL) * rgb[inside] + FILL * np.array(color)
+        rgb[inside] = (1 - fill) * rgb[inside] + fill * np.array(color)
         rgb[inside & edge] = color
     return rgb
 

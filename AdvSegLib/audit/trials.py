@@ -12,13 +12,17 @@ from torch import Tensor
 from AdvSegLib.audit.suite import Trial
 from AdvSegLib.audit.unseen import Judged
 from AdvSegLib.budgets import Budget
+from AdvSegLib.errors import AdvSegError
 from AdvSegLib.metrics.overlap import compare
 from AdvSegLib.segmenters.memory import Relief
 from AdvSegLib.segmenters.segmenter import Segmenter
+from AdvSegLib.segmenters.spec import Precision
 from AdvSegLib.targets import Untargeted
 from AdvSegLib.volumes import MARK, Image, LabelMap
 
 Cancel = Callable[[], bool]
+NO_GRAPH = ("does not require grad", "not have been used in the graph")
+"""How torch says that what came out of a network has no path back to what went in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,12 @@ class Outcome:
         assert value is not None
         return value
 
+    def changed(self, again: Outcome) -> float:
+        """Return the share of voxels that another look labels otherwise, of those that either look labels."""
+        first, second = self.labels.array, again.labels.array
+        either = (first != 0) | (second != 0)
+        return float(((first != second) & either).sum() / max(1, int(either.sum())))
+
 
 def batches(cases: Sequence[Judged], size: int) -> list[Batch]:
     """Put neighbouring cases of the same grid together, at most ``size`` of them."""
@@ -67,10 +77,13 @@ def batches(cases: Sequence[Judged], size: int) -> list[Batch]:
 
 
 class Judge:
-    """Says what is left of a case, as the unmodified pipeline segments it; ``notes`` says what memory forced."""
+    """Says what is left of a case, as the unmodified pipeline segments it; ``notes`` says what memory forced.
 
-    def __init__(self, model: Segmenter) -> None:
-        self.model = model
+    ``precision`` is what the attacks' gradients are computed in. Outcomes are judged in full precision.
+    """
+
+    def __init__(self, model: Segmenter, precision: Precision = "fp32") -> None:
+        self.model, self.precision = model, precision
         self._relief = Relief(model)
         self._attack_notes: list[str] = []
 
@@ -99,7 +112,15 @@ class Judge:
         victim = craft_on or self.model
         x, truths = batch.stack(victim)
         budget = Budget.of_range(x, epsilon if trial.epsilon is None else trial.epsilon)
-        found = trial.make()(victim.on(batch.image), x, Untargeted(truths), budget, seed=seed, cancel=cancel)
+        try:
+            found = trial.make()(
+                victim.on(batch.image), x, Untargeted(truths), budget,
+                seed=seed, precision=self.precision, cancel=cancel,
+            )  # fmt: skip
+        except RuntimeError as error:
+            if any(text in str(error) for text in NO_GRAPH):
+                raise AdvSegError("no gradient comes back from the network to the image") from error
+            raise
         self._attack_notes += found.notes
         arrays = found.adversarial.float().cpu().numpy()  # float32 is what files hold, and give back
         images = [case.image.with_array(array, mark=MARK) for case, array in zip(batch.cases, arrays, strict=True)]

@@ -15,7 +15,7 @@ SHARE = 0.15
 """And the share of all the harm that is seen through which they must miss."""
 EVIDENCE = ("zero_gradients", "scale", "black_box", "noise")
 """Checks whose failure says that the gradient, not the model, is what holds."""
-GROUNDS = ("unbounded", "white_box")
+GROUNDS = ("unbounded", "white_box", "something_to_lose", "repeatable")
 """Checks without which nothing can be concluded."""
 
 

@@ -129,7 +129,7 @@ def certificate_data(
 
 
 def certificate_pictures(image: Image, found: Certificate, truth: LabelMap | None) -> list[Picture]:
-    """Return one slice: the truth where there is one, the smoothed model's labels, and the certified ones."""
+    """Return one slice: truth (else the bare image), the smoothed model's labels, the certified ones, abstentions."""
     from AdvSegLib.audit.pages import ABSTAIN
     from AdvSegLib.audit.pictures import picture, slice_to_show, window_of
     from AdvSegLib.volumes import LabelMap
@@ -138,12 +138,16 @@ def certificate_pictures(image: Image, found: Certificate, truth: LabelMap | Non
     certified = found.label_map()
     plane, window = slice_to_show(image, guessed, certified), window_of(image)
     colors: Mapping[int, tuple[int, int, int]] = {**found.scheme.colors, found.abstain_value: ABSTAIN}
-    shown = [] if truth is None else [("Truth", "what should be found", truth)]
-    shown += [
+    nothing = LabelMap(np.zeros(found.labels.shape, np.int32), found.grid, {})
+    shown = [
+        ("Image", "as it was given", nothing) if truth is None else ("Truth", "what should be found", truth),
         ("Smoothed model", f"majority of {found.terms.n0} draws", guessed),
         ("Certified", f"{100 * found.hold.mean():.1f} % of voxels; magenta abstains", certified),
     ]
-    return [picture(title, note, image, labels, colors, plane, window) for title, note, labels in shown]
+    pictures = [picture(title, note, image, labels, colors, plane, window) for title, note, labels in shown]
+    abstain = LabelMap(found.abstain.astype(np.int32), found.grid, {1: "abstain"})
+    note = f"{100 * found.abstain.mean():.1f} % of voxels, of which nothing is promised"
+    return [*pictures, picture("Abstains", note, image, abstain, {1: ABSTAIN}, plane, window, fill=1.0)]
 
 
 def _by_channel(image: Image, values: Sequence[float]) -> dict[str, float]:

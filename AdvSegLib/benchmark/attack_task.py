@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from AdvSegLib.attacks import make_attack
-from AdvSegLib.benchmark.canonical import canonical
+from AdvSegLib.benchmark.canonical import canonical, digest
 from AdvSegLib.benchmark.plan import Unit
 from AdvSegLib.benchmark.tasks import Task
 from AdvSegLib.errors import BadRequest, unknown_name
@@ -18,6 +20,7 @@ from AdvSegLib.loading import Warm
 
 if TYPE_CHECKING:
     from AdvSegLib.cases.base import Case
+    from AdvSegLib.parameters import Parameters
     from AdvSegLib.segmenters.segmenter import Segmenter
     from AdvSegLib.volumes import Image, LabelMap
 
@@ -40,12 +43,12 @@ class Loaded:
 
     def sha256(self) -> str:
         """Return the hash of intensities, geometry, channel names and truth."""
-        digest = hashlib.sha256(canonical(list(self.image.names)))
+        content = hashlib.sha256(canonical(list(self.image.names)))
         for part in (self.image, self.truth):
             if part is not None:
-                digest.update(canonical([part.array.dtype.str, list(part.array.shape), part.grid.affine.tolist()]))
-                digest.update(part.array.data)
-        return digest.hexdigest()
+                content.update(canonical([part.array.dtype.str, list(part.array.shape), part.grid.affine.tolist()]))
+                content.update(part.array.data)
+        return content.hexdigest()
 
 
 class AttackTask(Task):
@@ -94,8 +97,8 @@ class AttackTask(Task):
         return str(entry.get("path", entry["name"]))
 
     def hash_model(self, where: str) -> str:
-        """Return the SHA-256 of a model's weights and of how it prepares its input."""
-        return model_hash(self._models.model(where, self.device))
+        """Return the SHA-256 of a model's weights, of its network's definition and of how it prepares its input."""
+        return model_hash(self._models.model(where, self.device), where)
 
     def check_attack(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the job's fields of an attack, defaults filled in; BadRequest for what a job would refuse."""
@@ -104,11 +107,13 @@ class AttackTask(Task):
                 raise unknown_name("field", str(name), ("name", "budgets", *JOB_FIELDS))
         given = {name: entry[name] for name in JOB_FIELDS if name in entry}
         job = Job.from_dict({"model": "model", "image": "image", **given})
-        job.make_aim()
-        job.make_region()
+        aim, region = job.make_aim(), job.make_region()
         if job.files != ("image",):
             raise BadRequest("a file is of one case; a sweep draws target and region: take another kind")
         request = {name: value for name, value in job.to_dict().items() if name in JOB_FIELDS}
+        request["parameters"] = spelled_out(make_attack(job.attack, **job.parameters))
+        for name, made in (("aim", aim), ("region", region)):
+            request[name] = None if made is None else {"kind": made.name, **spelled_out(made)}
         if job.surrogate is not None:
             request["surrogate_sha256"] = self.hash_model(job.surrogate)
         return request
@@ -187,19 +192,39 @@ class AttackTask(Task):
         """Return a model, the one that was planned; it stays loaded."""
         segmenter = self._models.model(where, self.device)
         if self._checked.get(where) is not segmenter:
-            if model_hash(segmenter) != sha256:
+            if model_hash(segmenter, where) != sha256:
                 raise BadRequest(f"model {where} is not what it was when planned; plan again with --update")
             self._checked[where] = segmenter
         return segmenter
 
 
-def model_hash(segmenter: Segmenter) -> str:
-    """Return the SHA-256 of a model's weights and spec."""
-    from AdvSegLib.segmenters.bundle import weights_hash
+def model_hash(segmenter: Segmenter, where: str | Path) -> str:
+    """Return the SHA-256 of what a model loaded from ``where`` is: its weights, spec and network's definition.
 
-    digest = hashlib.sha256(weights_hash(segmenter.network).encode())
-    digest.update(canonical(segmenter.spec.to_dict()))
-    return digest.hexdigest()
+    The definition counts because a network's strides or activations leave no trace in its weights. An ensemble is its
+    members, in order, and how they are combined.
+    """
+    from AdvSegLib.segmenters.bundle import INFERENCE, weights_hash
+    from AdvSegLib.segmenters.catalogue import model_folder
+    from AdvSegLib.segmenters.ensemble import Ensemble, member_folders
+
+    folder = model_folder(where)
+    try:
+        definition = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadRequest(f"{folder / INFERENCE}: not readable as JSON ({error})") from error
+    if not isinstance(segmenter, Ensemble):
+        return digest([weights_hash(segmenter.network), segmenter.spec.to_dict(), definition["network_def"]])
+    places = member_folders(folder, definition["ensemble"])
+    members = [model_hash(member, place) for member, place in zip(segmenter.members, places, strict=True)]
+    return digest([segmenter.combine, members])
+
+
+def spelled_out(made: Parameters) -> dict[str, Any]:
+    """Return every parameter of a thing, defaults too, one spelling a value: 1 is 1.0 where a float is meant."""
+    floats = {entry["name"] for entry in made.parameters() if entry["type"] == "float"}
+    values = asdict(made)
+    return {name: float(v) if name in floats and isinstance(v, int) else v for name, v in values.items()}
 
 
 __all__ = ["AttackTask", "model_hash"]

@@ -44,7 +44,10 @@ def collect(
     Units without a result raise AdvSegError, unless ``allow_gaps``; ``gaps_out`` lists them either way. Raises Damaged
     for a file that is not what was written, BadRequest where an output is there already, unless ``force``.
     """
-    for out in filter(None, (csv_out, json_out, gaps_out)):
+    outs = [out for out in (csv_out, json_out, gaps_out) if out is not None]
+    if len({out.resolve() for out in outs}) != len(outs):
+        raise BadRequest(f"every table needs a file of its own, not {', '.join(map(str, outs))}")
+    for out in outs:
         if out.exists() and not force:
             raise BadRequest(f"{out}: exists; name a new file, or --force")
         if not out.parent.is_dir():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from AdvSegLib.arguments import count, positive
 from AdvSegLib.errors import AdvSegError, BadRequest, Cancelled
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def add_parser(commands: Any) -> None:
 def _plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("study", type=Path, help="study.yaml: name, cases, models, attacks, budgets")
     _store_option(parser)
-    parser.add_argument("--workers", type=_count, default=1, help="processes that hash cases (default: %(default)s)")
+    parser.add_argument("--workers", type=count, default=1, help="processes that hash cases (default: %(default)s)")
     parser.add_argument("--update", action="store_true", help="replace the store's plan, keep what both share")
     _trust_option(parser)
 
@@ -40,18 +41,18 @@ def _run_options(parser: ArgumentParser) -> None:
     _store_option(parser)
     parser.add_argument("--engine", default="pool", choices=("pool", "ray"),
                         help="processes on this machine, or Ray (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--workers", type=_count,
+    parser.add_argument("--workers", type=count,
                         help="default: pool: one; ray: one for each of the cluster's GPUs, else CPUs")  # fmt: skip
-    parser.add_argument("--threads", type=_count, default=1,
+    parser.add_argument("--threads", type=count, default=1,
                         help="of a pool's worker, unless OMP_NUM_THREADS says (default: %(default)s)")  # fmt: skip
     parser.add_argument("--address", help="Ray cluster: auto, host:6379, ray://host:10001 (default: start one here)")
-    parser.add_argument("--gpus-per-worker", type=float, metavar="N", help="of a Ray worker (default: 1 if any)")
+    parser.add_argument("--gpus-per-worker", type=positive, metavar="N", help="of a Ray worker (default: 1 if any)")
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N",
                         help="take every N-th case from the I-th: for N drivers at once")  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed for good")
-    parser.add_argument("--give-up-after", type=_count, default=100, metavar="N",
+    parser.add_argument("--give-up-after", type=count, default=100, metavar="N",
                         help="stop where N attempts in a row fail (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--timeout", type=float, default=float("inf"), metavar="S",
+    parser.add_argument("--timeout", type=positive, default=float("inf"), metavar="S",
                         help="end a worker whose unit takes longer (default: never)")  # fmt: skip
     _trust_option(parser)
 
@@ -77,16 +78,6 @@ def _store_option(parser: ArgumentParser) -> None:
 
 def _trust_option(parser: ArgumentParser) -> None:
     parser.add_argument("--trust", action="store_true", help="let a study name a task from outside of this library")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_count.__name__ = "whole number >= 1"
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -159,7 +150,7 @@ def _engine(options: Namespace, made: Plan) -> Engine:
     """Return the engine asked for; BadRequest where options do not go together."""
     from AdvSegLib.benchmark.worker import Setup
 
-    setup = Setup(made.task, made.options, made.sources, options.trust)
+    setup = Setup.of(made, trust=options.trust)
     if options.engine == "pool":
         from AdvSegLib.benchmark.pool import Pool
 
@@ -189,7 +180,7 @@ def status(options: Namespace) -> None:
         if found.foreign:
             print(f"  {found.foreign} records belong to no unit of this plan")
     if found.damaged:
-        raise AdvSegError(f"{found.damaged[0]} ({len(found.damaged)} such files)")
+        raise AdvSegError(f"{found.damaged[0]} ({found.unreadable} such files)")
 
 
 def collect(options: Namespace) -> None:

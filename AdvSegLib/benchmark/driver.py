@@ -164,7 +164,7 @@ class Driver:
     def _lost(self, place: Place, work: Work, reason: str) -> None:
         self.tally.workers_lost += 1
         self.hear("lost", slot=place.number, unit=next(iter(place.units.values()), None))
-        self._replace(place, work, f"the worker died ({reason})")
+        self._replace(place, work, f"the worker died ({reason})" if reason else "the worker died")
 
     def _replace(self, place: Place, work: Work, blame: str = "") -> None:
         """Start another worker in a place; the unit that was being computed gets the ``blame``, the others none."""
@@ -187,6 +187,9 @@ class Driver:
         self.hear("done", unit=unit, fresh=fresh)
 
     def _failed(self, unit: Unit, outcome: Outcome, work: Work) -> None:
+        if self.store.has(unit.key):  # another driver computed it meanwhile: a record outranks what failed
+            self.tally.duplicates += 1
+            return
         before = self.store.failure(unit.key)
         attempts = (before["attempts"] if before else 0) + 1
         final = outcome.hopeless or attempts > self.plan.retries

@@ -40,6 +40,11 @@ class AttackRef:
     request: Mapping[str, Any]
     budgets: tuple[float | None, ...]
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """The request without the places of what it pins by content: where there is ``x_sha256``, ``x`` is a place."""
+        return {name: value for name, value in self.request.items() if f"{name}_sha256" not in self.request}
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -93,7 +98,7 @@ class Plan:
         _distinct("models", [model.sha256 for model in self.models], [model.name for model in self.models])
         _distinct("models", [model.name for model in self.models])
         _distinct("attacks", [attack.name for attack in self.attacks])
-        pairs = [(a.name, digest([a.request, budget])) for a in self.attacks for budget in a.budgets]
+        pairs = [(a.name, digest([a.content, budget])) for a in self.attacks for budget in a.budgets]
         _distinct("attacks", [pair for _, pair in pairs], [name for name, _ in pairs])
 
     def __len__(self) -> int:
@@ -125,7 +130,7 @@ class Plan:
                 "options": dict(self.options),
                 "case": {"id": case.id, "sha256": case.sha256},
                 "model": model.sha256,
-                "attack": dict(attack.request),
+                "attack": attack.content,
                 "budget": budget,
             }
         )

@@ -18,7 +18,8 @@ class Status:
     """Counts of a plan's units: ``done + failed + retrying + missing == units``.
 
     ``failed`` will not be tried again, ``retrying`` failed and will be. ``foreign`` records belong to no unit of the
-    plan. ``failures`` and ``damaged`` list the first of each; ``causes`` counts all failures by their message.
+    plan. ``failures`` and ``damaged`` list the first of each; ``causes`` counts all failures by their message, and
+    ``unreadable`` all damaged files: a record counts as done nevertheless, a record of a failure as failed.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Status:
     causes: dict[str, int]
     failures: list[str]
     damaged: list[str]
+    unreadable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the status as JSON data."""
@@ -56,6 +58,7 @@ def status_of(store: Store, *, verify: bool = False) -> Status:
             failure = store.failure(unit.key) if key in troubled else None
         except Damaged as error:
             damaged.append(str(error))
+            counts["failed"] += key not in recorded
             continue
         counts["missing" if failure is None else "failed" if failure["final"] else "retrying"] += 1
         if failure is not None:
@@ -65,4 +68,5 @@ def status_of(store: Store, *, verify: bool = False) -> Status:
     return Status(
         plan.name, len(plan), counts["done"], counts["failed"], counts["retrying"], counts["missing"],
         len(recorded) - counts["done"], dict(causes.most_common(SHOWN)), failures, damaged[:SHOWN],
+        len(damaged),
     )  # fmt: skip

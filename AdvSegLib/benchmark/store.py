@@ -48,7 +48,7 @@ class Store:
         """Write the plan. Another one that is there is replaced on ``update`` only, and kept under another name."""
         path = self.folder / "plan.json"
         if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(entry.name != "partial" for entry in self.folder.iterdir()):
                 raise BadRequest(f"{self.folder}: is not empty and holds no plan; name a new folder")
         elif not update:
             old = self.plan()

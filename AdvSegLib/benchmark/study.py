@@ -81,11 +81,19 @@ def load_study(path: Path) -> Study:
     except BadRequest as error:
         raise BadRequest(f"{path}: {error}") from error
     cases, models = (tuple(_placed(entry, path.parent) for entry in part) for part in (study.cases, study.models))
-    return replace(study, cases=cases, models=models)
+    attacks = tuple(_surrogate_placed(entry, path.parent) for entry in study.attacks)
+    return replace(study, cases=cases, models=models, attacks=attacks)
 
 
 def _placed(entry: Entry, folder: Path) -> Entry:
     return {**entry, "path": str((folder / str(entry["path"])).resolve())} if "path" in entry else entry
+
+
+def _surrogate_placed(entry: Entry, folder: Path) -> Entry:
+    """Return an attack whose surrogate, where it is a folder seen from the study, is named by its whole path."""
+    name = entry.get("surrogate")
+    place = folder / name if isinstance(name, str) and name else None
+    return entry if place is None or not place.is_dir() else {**entry, "surrogate": str(place.resolve())}
 
 
 def check_budgets(data: Any, where: str) -> tuple[float | None, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from AdvSegLib.benchmark.canonical import canonical
-from AdvSegLib.benchmark.plan import Unit
+from AdvSegLib.benchmark.plan import Plan, Unit
 from AdvSegLib.benchmark.tasks import Task, load_task
 from AdvSegLib.errors import AdvSegError, BadRequest, explain
 from AdvSegLib.provenance import now, versions
@@ -19,12 +19,21 @@ from AdvSegLib.provenance import now, versions
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker is told when it starts: the task, its options and sources, and whether foreign code may run."""
+    """What a worker is told when it starts: the task, its options and sources, and whether foreign code may run.
+
+    ``schema`` is the version of a unit's result that the plan was made for; a worker whose code has another refuses.
+    """
 
     task: str
     options: Mapping[str, Any]
     sources: tuple[Mapping[str, Any], ...]
     trust: bool = False
+    schema: str = ""
+
+    @classmethod
+    def of(cls, plan: Plan, *, trust: bool = False) -> Setup:
+        """Return what the workers of a plan are told."""
+        return cls(plan.task, plan.options, plan.sources, trust, plan.unit_schema)
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,11 @@ class Worker:
         """Make the task; return where it lives (``host``, ``pid``, ``device``, ``versions``), or the ``error``."""
         setup = self._setup
         try:
-            self._task = load_task(setup.task, setup.trust)(setup.options, setup.sources, self._slot)
+            kind = load_task(setup.task, setup.trust)
+            if setup.schema not in ("", kind.schema):
+                raise BadRequest(f"the plan asks for results of schema '{setup.schema}', this version computes "
+                                 f"'{kind.schema}'; plan again with --update")  # fmt: skip
+            self._task = kind(setup.options, setup.sources, self._slot)
             device = self._task.warm_up()
         except Exception as error:
             if os.environ.get("ADVSEG_DEBUG"):

@@ -18,6 +18,8 @@ Alternative = Literal["two-sided", "greater", "less"]
 Floats = NDArray[np.float64]
 Scores = Sequence[float | None]
 RESAMPLES = 5000
+DIGITS = 12
+"""Decimals of a difference of scores that count; what lies beyond is rounding."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class PairedTest:
 
 
 def wilcoxon_signed_rank(a: Scores, b: Scores, alternative: Alternative = "two-sided") -> PairedTest:
-    """Test whether paired scores differ, by scipy (exact where there are few pairs and no ties).
+    """Test whether paired scores differ, by scipy: exact where there are few pairs.
 
     Pairs that do not differ are dropped, as Wilcoxon did; where none differs p is 1. Raises BadRequest for sides of
     other lengths, no pair at all, and scores that are not finite.
@@ -48,17 +50,16 @@ def wilcoxon_signed_rank(a: Scores, b: Scores, alternative: Alternative = "two-s
     >>> wilcoxon_signed_rank([3.0, 5.0, 4.0], [1.0, 2.0, 0.0], "greater").p
     0.125
     """
-    x, y = paired(a, b)
-    difference = x - y
+    difference = _differences(a, b)
     moved = difference[difference != 0]
-    ties = int(len(difference) - len(moved))
+    pairs, ties = len(difference), int(len(difference) - len(moved))
     mean = float(difference.mean())
     if not len(moved):
-        return PairedTest(len(x), ties, 0.0, 1.0, 0.0, mean)
+        return PairedTest(pairs, ties, 0.0, 1.0, 0.0, mean)
     from scipy.stats import wilcoxon
 
     found = wilcoxon(moved, alternative=alternative)
-    return PairedTest(len(x), ties, float(found.statistic), float(found.pvalue), rank_biserial(a, b), mean)
+    return PairedTest(pairs, ties, float(found.statistic), float(found.pvalue), rank_biserial(a, b), mean)
 
 
 def rank_biserial(a: Scores, b: Scores) -> float:
@@ -69,8 +70,8 @@ def rank_biserial(a: Scores, b: Scores) -> float:
     """
     from scipy.stats import rankdata
 
-    x, y = paired(a, b)
-    difference = (x - y)[x != y]
+    difference = _differences(a, b)
+    difference = difference[difference != 0]
     if not len(difference):
         return 0.0
     ranks = rankdata(np.abs(difference))
@@ -79,8 +80,7 @@ def rank_biserial(a: Scores, b: Scores) -> float:
 
 def cohen_dz(a: Scores, b: Scores) -> float | None:
     """Return mean difference over its standard deviation (n - 1); None where that has no value."""
-    x, y = paired(a, b)
-    difference = x - y
+    difference = _differences(a, b)
     if len(difference) < 2 or np.ptp(difference) == 0:
         return None
     return float(difference.mean() / difference.std(ddof=1))
@@ -150,6 +150,12 @@ def paired(a: Scores, b: Scores) -> tuple[Floats, Floats]:
     if not both:
         raise BadRequest("no case has a score on both sides: nothing to compare")
     return _finite([x for x, _ in both]), _finite([y for _, y in both])
+
+
+def _differences(a: Scores, b: Scores) -> Floats:
+    """Return ``a - b``, pair by pair, without the last digits: 0.9 - 0.8 and 0.4 - 0.3 are to be the same rank."""
+    x, y = paired(a, b)
+    return np.asarray(np.round(x - y, DIGITS), np.float64)
 
 
 def _finite(values: Sequence[float]) -> Floats:

@@ -117,12 +117,22 @@ def common_spec(specs: Sequence[Spec]) -> Spec:
             ("channels", spec.channels, first.channels),
         ):
             if theirs != ours:
-                raise BadRequest(f"ensemble: member {number} has other {what} ({theirs}) than member 1 ({ours})")
+                raise BadRequest(
+                    f"ensemble: member {number} has other {what} ({_said(theirs)}) than member 1 ({_said(ours)})"
+                )
     dims = max(spec.dims for spec in specs)
     shared = len({(spec.dims, spec.orientation, spec.spacing, spec.size) for spec in specs}) == 1
     grid = {"orientation": first.orientation, "spacing": first.spacing, "size": first.size} if shared else {}
     multiple = math.lcm(*(spec.multiple for spec in specs))
     return Spec(dims, first.channels, first.scheme, Intensity("none"), multiple=multiple, **grid)  # type: ignore[arg-type]
+
+
+def _said(what: LabelScheme | Sequence[str]) -> str:
+    """Return labels or channels in a few words."""
+    if not isinstance(what, LabelScheme):
+        return ", ".join(what)
+    regions = [region.name for region in what.regions]
+    return ", ".join([what.activation, *(f"{value} {name}" for value, name in what.names.items()), *regions])
 
 
 def load_ensemble(folder: Path, definition: Mapping[str, Any], device: str = "cpu") -> Ensemble:

@@ -90,7 +90,7 @@ def a_store(folder: Path, study: Study | None = None) -> Store:
 
 def setup_of(plan: Plan) -> Setup:
     """Return what workers of a plan are told."""
-    return Setup(plan.task, plan.options, plan.sources, trust=True)
+    return Setup.of(plan, trust=True)
 
 
 def lasting_lines(store: Store) -> dict[str, bytes]:

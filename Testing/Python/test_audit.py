@@ -188,6 +188,7 @@ def test_a_recorded_temperature_is_read_and_an_impossible_one_refused() -> None:
 def test_the_undefended_model_is_the_one_a_family_is_named_after() -> None:
     assert undefended_name("chest-distilled-t20") == "chest"
     assert undefended_name("somewhere/brain-noise/") == "brain"
+    assert undefended_name("brain-2d-noise") == "brain-2d"
     assert undefended_name("chest") is None
     assert undefended_name("liver-noise") is None
 
@@ -235,6 +236,16 @@ def test_cases_of_one_grid_go_together_and_the_batch_changes_nothing() -> None:
         together = [o.mean for group in groups for o in judge.trial(trial, group, 0.1)]
         alone = [o.mean for group in batches(cases, 1) for o in judge.trial(trial, group, 0.1)]
         assert together == pytest.approx(alone, abs=1e-6), trial.key
+
+
+def test_gradients_in_bf16_are_judged_in_float32() -> None:
+    model = Segmenter(nn.Conv2d(1, 1, 3, padding=1), Spec.plain(LabelScheme.binary("a"), dims=2))
+    cases = read_cases([tiny_case()], model.spec)
+    rough = audit(Subject("plain", model), cases, Plan(effort=TINY, precision="bf16"))
+    exact = audit(Subject("plain", model), cases, Plan(effort=TINY))
+    assert (rough.data["plan"]["precision"], exact.data["plan"]["precision"]) == ("bf16", "fp32")
+    assert rough.data["clean"] == exact.data["clean"]
+    check_written("audit", rough.data)
 
 
 def test_an_attack_that_breaks_is_told_and_makes_the_audit_inconclusive() -> None:

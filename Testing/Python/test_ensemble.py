@@ -173,7 +173,8 @@ def other(what: str) -> Segmenter:
 
 @pytest.mark.parametrize("what", ["labels", "channels"])
 def test_members_that_do_not_fit_are_refused(what: str) -> None:
-    with pytest.raises(BadRequest, match=f"member 2 has other {what}"):
+    said = {"labels": "softmax, 1 a, 2 c", "channels": "film"}[what]
+    with pytest.raises(BadRequest, match=rf"member 2 has other {what} \({said}\) than member 1 \("):
         Ensemble.of([member(0), other(what)])
 
 

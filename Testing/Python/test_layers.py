@@ -33,7 +33,7 @@ def test_library_never_imports_slicer_or_qt(path: Path) -> None:
 LIGHT = (
     "attacks", "labels", "volumes", "cases.registry", "segmenters.catalogue", "training.recipe", "jobs", "target_maps",
     "regions", "loading", "worker", "audit.command", "audit.suite", "audit.checks", "audit.verdict",
-    "training.command", "benchmark.command", "reproduce.command",
+    "training.command", "benchmark.command", "reproduce.command", "arguments", "command_options",
 )  # fmt: skip
 
 

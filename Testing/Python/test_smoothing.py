@@ -251,3 +251,53 @@ def test_noise_that_is_none_is_refused() -> None:
             Smoothed.of(linear(), **options)  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="smoothed with sigma"):
         certify(Smoothed.of(linear(), 0.2), Image.from_array(np.zeros((1, 8, 8), np.float32)), Terms(0.1))
+
+
+def test_the_abstain_map_is_shown_beside_what_it_is_of() -> None:
+    """Magenta stands on exactly the abstaining share of the map; without a truth the image is shown bare."""
+    from certificate_pictures import decoded
+
+    from AdvSegLib.audit.pages import ABSTAIN
+    from AdvSegLib.audit.writing import certificate_pictures
+
+    rng = np.random.default_rng(6)
+    image = Image.from_array(rng.uniform(size=(1, 64, 64)).astype(np.float32))
+    hold = rng.uniform(size=(64, 64)) < 0.7
+    labels = np.zeros((64, 64), np.int64)
+    labels[20:40, 10:50] = 1
+    found = Certificate(Terms(0.1), labels, hold, np.zeros(hold.shape), image.grid, LabelScheme.softmax("a"), (1.0,))
+    truth = LabelMap(labels.astype(np.int32), image.grid)
+    shown = {item.title: item for item in certificate_pictures(image, found, truth)}
+    assert list(shown) == ["Truth", "Smoothed model", "Certified", "Abstains"]
+    assert shown["Abstains"].note == f"{100 * (~hold).mean():.1f} % of voxels, of which nothing is promised"
+    pixels = np.asarray(decoded(shown["Abstains"].uri))
+    magenta = (pixels == ABSTAIN).all(axis=2)
+    assert magenta.mean() == pytest.approx((~hold).mean(), abs=1e-12)
+    assert (np.ptp(pixels[~magenta].astype(int), axis=1) == 0).all()
+    bare = certificate_pictures(image, found, None)[0]
+    assert bare.title == "Image"
+    assert (np.ptp(np.asarray(decoded(bare.uri)).astype(int), axis=2) == 0).all()
+
+
+def test_the_picture_of_the_documentation_is_there_and_small() -> None:
+    import certificate_pictures
+    from PIL import Image as Pictures
+
+    assert certificate_pictures.PICTURE.stat().st_size <= certificate_pictures.LARGEST
+    with Pictures.open(certificate_pictures.PICTURE) as picture:
+        assert picture.width == 3 * certificate_pictures.SIDE + 4 * certificate_pictures.GAP
+    noise = Pictures.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8))
+    with pytest.raises(ValueError, match="draw it smaller"):
+        certificate_pictures.save(noise, certificate_pictures.PICTURE.with_name("never.png"))
+    assert not certificate_pictures.PICTURE.with_name("never.png").exists()
+
+
+def test_the_documentations_picture_is_made_of_real_certificates() -> None:
+    import certificate_pictures
+
+    row = certificate_pictures.row_of("chest", size=64)
+    sheet = np.asarray(certificate_pictures.arranged([row]))
+    assert row.words.startswith(f"chest: {100 * row.found.hold.mean():.1f} % of voxels certified; mean Dice 0.")
+    magenta = (np.abs(sheet.astype(int) - certificate_pictures.ABSTAIN).sum(axis=2) < 12).mean()
+    panel = certificate_pictures.SIDE**2 / sheet[..., 0].size
+    assert magenta > 0.5 * row.found.abstain.mean() * panel

@@ -47,6 +47,33 @@ def test_wilcoxon_all_in_one_direction_is_two_to_the_one_minus_n() -> None:
     assert found.effect == 1.0
 
 
+def test_differences_that_only_rounding_parts_are_of_one_rank() -> None:
+    """0.9 - 0.8 and 0.4 - 0.3 are 0.1: as ranks of ties four against two leave W+ - W- = 2 x 3.5 of 21."""
+    a, b = [0.9, 0.8, 0.7, 0.6, 0.4, 0.2], [0.8, 0.7, 0.6, 0.5, 0.5, 0.3]
+    assert len({abs(x - y) for x, y in zip(a, b, strict=True)}) > 1  # in floating point
+    assert rank_biserial(a, b) == pytest.approx(1 / 3)
+    assert wilcoxon_signed_rank(a, b).statistic == 7.0  # W-, two ranks of 3.5
+
+
+def test_one_pair_says_nothing() -> None:
+    found = wilcoxon_signed_rank([0.9], [0.1])
+    assert (found.pairs, found.p, found.effect) == (1, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("difference", [[1.0, 1, 2, -1, 3], [0.0, 1, 1, 2, 2, -3, 0], [1.0] * 6])
+def test_wilcoxon_with_ties_is_the_share_of_all_sign_patterns_of_mean_ranks(difference: list[float]) -> None:
+    from scipy.stats import rankdata
+
+    moved = np.array([value for value in difference if value])
+    ranks = rankdata(np.abs(moved))
+    seen = abs(ranks[moved > 0].sum() - ranks.sum() / 2)
+    patterns = itertools.product((0, 1), repeat=len(ranks))
+    every = [abs((np.array(signs) * ranks).sum() - ranks.sum() / 2) for signs in patterns]
+    found = wilcoxon_signed_rank(difference, [0.0] * len(difference))
+    assert found.p == pytest.approx(np.mean(np.array(every) >= seen - 1e-9))
+    assert found.ties == len(difference) - len(moved)
+
+
 def test_equal_sides_do_not_differ() -> None:
     found = wilcoxon_signed_rank([0.3, 0.4], [0.3, 0.4])
     assert (found.p, found.effect, found.ties) == (1.0, 0.0, 2)
