@@ -50,9 +50,13 @@ class InnerAttack:
 def build_inner_attack(
     plan: AdversarialTraining, network: nn.Module, spec: Spec, training_loss: str, precision: Precision
 ) -> InnerAttack:
-    """Return the inner attack of a plan. A training's batches already are on the network's grid."""
-    on_grid = replace(spec, size=(), spacing=(), orientation="", windows=None)
-    return InnerAttack(_attack(plan, training_loss), network, on_grid, precision)
+    """Return the inner attack of a plan; a batch is one window."""
+    return InnerAttack(_attack(plan, training_loss), network, replace(on_grid(spec), windows=None), precision)
+
+
+def on_grid(spec: Spec) -> Spec:
+    """Return a spec that resamples nothing: a training's samples already are on the network's grid."""
+    return replace(spec, size=(), spacing=(), orientation="")
 
 
 def _attack(plan: AdversarialTraining, training_loss: str) -> Attack:

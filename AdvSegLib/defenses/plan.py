@@ -13,6 +13,11 @@ from AdvSegLib.parameters import Parameters, make, parameter
 INNER_ATTACKS = ("fgsm", "i-fgsm", "pgd", "segpgd", "cospgd", "mi-fgsm")
 """Attacks that can run inside a training: a fixed number of gradient steps within an L-inf ball."""
 UPDATES = ("alternating", "summed")
+LABELS = ("per-step", "cached")
+_LABELS = (
+    "per-step: of each batch as augmented; cached: of each training sample once, whole and before augmentation, then "
+    "cropped and moved with it"
+)
 _UPDATE = (
     "alternating: a step of the weights on the perturbed batch, then one on the clean batch, as the paper trains; "
     "summed: one step on the weighted sum of both losses, as eq. 9 is written"
@@ -56,12 +61,24 @@ class Distillation(Defense):
     label_temperature: float | None = parameter(
         None, "the teacher's logits are divided by it; default: the temperature it was trained at", minimum=1e-3
     )
+    labels: str = parameter("per-step", f"when the teacher is asked; {_LABELS}", choices=LABELS)
+    scaled_output: bool = parameter(
+        False,
+        "the last layer starts and learns T times larger, so that logits grow with T at the teacher's learning rate",
+    )
 
     def __post_init__(self) -> None:
         """Refuse a student without a teacher."""
         super().__post_init__()
         if not self.teacher:
             raise BadRequest("distillation: teacher must name a model or a bundle's folder")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section as JSON data; ``labels`` is left out at its default, as before there was a choice."""
+        section = super().to_dict()
+        if self.labels == "per-step":
+            del section["labels"]
+        return section
 
 
 @dataclass(frozen=True)

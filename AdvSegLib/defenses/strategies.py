@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from AdvSegLib.defenses.inner_attack import InnerAttack, build_inner_attack
+from AdvSegLib.defenses.inner_attack import InnerAttack, build_inner_attack, on_grid
 from AdvSegLib.defenses.plan import AdversarialTraining, Defense, Distillation, UniformNoise
 from AdvSegLib.defenses.teacher import load_teacher
+from AdvSegLib.errors import AdvSegError
 from AdvSegLib.segmenters.preprocessing import apply_intensity
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Precision, Spec
@@ -26,7 +27,8 @@ class Batch:
     """Training samples: ``x`` ``(N, C, *spatial)``, ``labels`` ``(N, *spatial)``, ``target`` ``(N, K, *spatial)``.
 
     ``numbers`` are the samples' places in the whole training, of which all their random draws are a function.
-    ``progress`` is the share of the training that lies behind.
+    ``progress`` is the share of the training that lies behind. ``soft`` ``(N, K, *spatial)`` are a teacher's cached
+    probabilities, moved as ``x`` was.
     """
 
     x: Tensor
@@ -35,11 +37,14 @@ class Batch:
     numbers: tuple[int, ...]
     iteration: int = 0
     progress: float = 0.0
+    soft: Tensor | None = None
 
     def to(self, device: str) -> Batch:
         """Return the batch on a device."""
         x, labels, target = (t.to(device) for t in (self.x, self.labels, self.target))
-        return replace(self, x=x, labels=labels, target=target)
+        return replace(
+            self, x=x, labels=labels, target=target, soft=None if self.soft is None else self.soft.to(device)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +78,23 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Distilling:
-    """The teacher's soft labels for the batch as augmented, learned at temperature T (paper 001, eq. 4 and 7)."""
+    """The teacher's soft labels, learned at temperature T (paper 001, eq. 4 and 7).
+
+    They are those of the batch as augmented, or with ``cached`` those that the batch brings.
+    """
 
     teacher: Segmenter
     label_temperature: float
     temperature: float
     bf16: bool = False
+    cached: bool = False
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """Yield the batch with the teacher's probabilities in place of the truth."""
-        yield Pass(batch.x, self.soft_labels(batch.x), temperature=self.temperature)
+        soft = batch.soft if self.cached else self.soft_labels(batch.x)
+        if soft is None:
+            raise AdvSegError("distillation with cached labels was given a batch without them")
+        yield Pass(batch.x, soft, temperature=self.temperature)
 
     @torch.no_grad()
     def soft_labels(self, x: Tensor) -> Tensor:
@@ -91,6 +103,16 @@ class Distilling:
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = network(apply_intensity(x, self.teacher.spec.intensity))
         return self.teacher.scheme.probabilities(logits.to(x.dtype) / self.label_temperature)
+
+    @torch.no_grad()
+    def whole_labels(self, x: Tensor) -> Tensor:
+        """Return the teacher's probabilities ``(N, K, *spatial)`` for whole samples, on the grid they are on.
+
+        As its Segmenter segments: padded to its multiple, in its windows where it has them.
+        """
+        teacher = replace(self.teacher, spec=on_grid(self.teacher.spec), grid=None)
+        logits = teacher.at("bf16" if self.bf16 else "fp32").logits(x)
+        return self.teacher.scheme.probabilities(logits / self.label_temperature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +162,9 @@ def build_strategy(
 ) -> Strategy:  # fmt: skip
     """Return the strategy of a plan for ``network``; BadRequest where its teacher or inner attack does not fit."""
     if isinstance(plan, Distillation):
-        teacher = load_teacher(plan, spec, device)
-        return Distilling(teacher.segmenter, plan.label_temperature or teacher.trained_at, plan.temperature, bf16)
+        teacher, cached = load_teacher(plan, spec, device), plan.labels == "cached"
+        divided = plan.label_temperature or teacher.trained_at
+        return Distilling(teacher.segmenter, divided, plan.temperature, bf16, cached)
     if isinstance(plan, UniformNoise):
         return Noisy(plan, seed)
     if isinstance(plan, AdversarialTraining):

@@ -56,11 +56,13 @@ def load_bundle(folder: Path, device: str = "cpu") -> Segmenter:
 
 
 def save_bundle(
-    folder: Path, network: nn.Module, network_def: Mapping[str, Any], spec: Spec, card: Mapping[str, Any]
-) -> None:
+    folder: Path, network: nn.Module, network_def: Mapping[str, Any], spec: Spec, card: Mapping[str, Any],
+    *, half: bool = False,
+) -> None:  # fmt: skip
     """Write a bundle; ``card`` gives ``title``, ``description``, ``text`` (markdown) and any JSON results to keep.
 
-    Weights are stored in float32 and the files are written in place: give a folder of your own.
+    Weights are stored as they are, or with ``half`` as float16, buffers (batch norm's statistics) as they are. The
+    files are written in place: give a folder of your own.
     """
     import torch
     from safetensors.torch import save_file
@@ -89,8 +91,19 @@ def save_bundle(
     write_json(folder / METADATA, metadata)
     write_json(folder / INFERENCE, {"network_def": dict(network_def)})
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    if half:
+        state.update({key: state[key].half() for key, _ in network.named_parameters()})
     save_file(state, folder / WEIGHTS)
     (folder / CARD).write_text(str(card["text"]), encoding="utf-8")
+
+
+def round_to_half(network: nn.Module) -> None:
+    """Round a network's weights to float16's numbers, in their own type; AdvSegError where one is too large."""
+    for name, weight in network.named_parameters():
+        rounded = weight.detach().half()
+        if not bool(rounded.isfinite().all()):
+            raise AdvSegError(f"weights of {name} are beyond float16 (65504); store them as float32")
+        weight.data.copy_(rounded)
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

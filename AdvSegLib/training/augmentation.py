@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from AdvSegLib.errors import BadRequest, unknown_name
 
-KEYS = ("image", "label")
-MODES = ("bilinear", "nearest")
+KEYS = ("image", "label", "soft")
+"""What a geometric transform moves together; ``soft``, a teacher's cached probabilities, may be missing."""
+MODES = ("bilinear", "nearest", "bilinear")
+SHARED: dict[str, Any] = {"keys": KEYS, "allow_missing_keys": True}
 
 
 def _flip(axis: int) -> Callable[[int], Any]:
     def build(dims: int) -> Any:
         from monai.transforms import RandFlipd
 
-        return RandFlipd(KEYS, prob=0.5, spatial_axis=axis)
+        return RandFlipd(**SHARED, prob=0.5, spatial_axis=axis)
 
     return build
 
@@ -27,7 +29,7 @@ def _affine(dims: int) -> Any:
     from monai.transforms import RandAffined
 
     return RandAffined(
-        KEYS, prob=0.5, rotate_range=[0.15] * (dims if dims == 3 else 1), scale_range=[0.12] * dims,
+        **SHARED, prob=0.5, rotate_range=[0.15] * (dims if dims == 3 else 1), scale_range=[0.12] * dims,
         translate_range=[6] * dims, mode=MODES, padding_mode="border",
     )  # fmt: skip
 
@@ -37,10 +39,10 @@ def _elastic(dims: int) -> Any:
 
     if dims == 2:
         return Rand2DElasticd(
-            KEYS, prob=0.3, spacing=(32, 32), magnitude_range=(0.5, 2.5), mode=MODES, padding_mode="border"
+            **SHARED, prob=0.3, spacing=(32, 32), magnitude_range=(0.5, 2.5), mode=MODES, padding_mode="border"
         )
     return Rand3DElasticd(
-        KEYS, prob=0.2, sigma_range=(6, 9), magnitude_range=(30, 90), mode=MODES, padding_mode="border"
+        **SHARED, prob=0.2, sigma_range=(6, 9), magnitude_range=(30, 90), mode=MODES, padding_mode="border"
     )
 
 
@@ -48,20 +50,20 @@ def _elastic_003(dims: int) -> Any:
     from AdvSegLib.training.transforms import RandomSmoothWarp
 
     if dims == 2:
-        return RandomSmoothWarp(KEYS, prob=0.5)
+        return RandomSmoothWarp(**SHARED, orders=(3, 0, 1), prob=0.5)
     raise BadRequest("augmentation 'elastic-003' is of 2-D images; volumes have 'elastic'")
 
 
 def _rotate_axial(dims: int) -> Any:
     from monai.transforms import RandRotate90d
 
-    return RandRotate90d(KEYS, prob=0.75, max_k=3, spatial_axes=(dims - 2, dims - 1))
+    return RandRotate90d(**SHARED, prob=0.75, max_k=3, spatial_axes=(dims - 2, dims - 1))
 
 
 def _transpose_axial(dims: int) -> Any:
     from AdvSegLib.training.transforms import RandomTranspose
 
-    return RandomTranspose(KEYS, prob=0.5)
+    return RandomTranspose(**SHARED, prob=0.5)
 
 
 def _image_only(name: str, **options: Any) -> Callable[[int], Any]:
@@ -115,8 +117,17 @@ class Augmentation:
         self, image: NDArray[np.float32], label: NDArray[np.uint8], number: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Augment sample ``number`` of the training: ``(C, *spatial)`` intensities and ``(*spatial)`` labels."""
+        image, label, _ = self.together(image, label, None, number)
+        return image, label
+
+    def together(
+        self, image: NDArray[np.float32], label: NDArray[np.uint8], soft: NDArray[np.floating] | None, number: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32] | None]:
+        """Augment, and move ``soft`` ``(K, *spatial)`` as the image is moved, by linear interpolation."""
         if self.transforms is None:
-            return image, label
+            return image, label, None if soft is None else soft.astype(np.float32)
         self.transforms.set_random_state(seed=(self.seed * 1_000_003 + number) % 2**32)
-        out = self.transforms({"image": image, "label": label[None].astype(np.float32)})
-        return np.asarray(out["image"], np.float32), np.asarray(out["label"])[0].round().astype(np.uint8)
+        parts = {"image": image, "label": label[None].astype(np.float32)}
+        out = self.transforms(parts if soft is None else {**parts, "soft": soft.astype(np.float32)})
+        moved = None if soft is None else np.asarray(out["soft"], np.float32)
+        return np.asarray(out["image"], np.float32), np.asarray(out["label"])[0].round().astype(np.uint8), moved

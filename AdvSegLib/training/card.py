@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from AdvSegLib.training.recipe import Recipe
 
 CARD = """# {title}
 
-{description}
+{warning}{description}
 
 {made}
 
@@ -28,12 +28,32 @@ Licence: Apache-2.0.
 """
 
 
+COLLAPSED = 0.05
+"""A mean Dice below it is a network that found next to nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a training reached: mean results on unseen cases, and the time it took."""
+    """What a training reached: mean results on unseen cases, the time it took, and what must be said aloud."""
 
     scores: Mapping[str, Any]
     seconds: float
+    warning: str = ""
+
+
+def collapse(dice: float | None, losses: Sequence[float]) -> str:
+    """Return what is said of a network that did not learn, given its losses iteration by iteration; else nothing.
+
+    >>> collapse(0.9, [1.0, 0.2]), collapse(0.001, [1.75, 1.75])
+    ('', 'did not learn: mean Dice 0.001 on unseen cases; loss 1.750 at the start and 1.750 at the end')
+    """
+    if dice is None or dice >= COLLAPSED:
+        return ""
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+    return (
+        f"did not learn: mean Dice {dice:.3f} on unseen cases; loss {first:.3f} at the start and {last:.3f} at the end"
+    )
 
 
 def bundle_card(recipe: Recipe, outcome: Outcome, device: str) -> dict[str, Any]:
@@ -50,12 +70,16 @@ def bundle_card(recipe: Recipe, outcome: Outcome, device: str) -> dict[str, Any]
     text = CARD.format(
         title=recipe.title, description=recipe.description, made=_made(recipe, outcome, device), cases=cases,
         rows=rows, notes=recipe.notes, defended=words(recipe.defense),
+        warning=f"> **This network {outcome.warning}.** It is no victim to measure anything on.\n\n"
+        if outcome.warning else "",
     )  # fmt: skip
     seen = "unseen_phantoms" if data.phantom else "unseen_cases"
     results = {
         seen: data.validation_cases, **outcome.scores, "training_seconds": outcome.seconds, "recipe": recipe.name,
         "defense": recipe.defense.to_dict(),
     }  # fmt: skip
+    if outcome.warning:
+        results["warning"] = outcome.warning
     return {"title": recipe.title, "description": recipe.description, "text": text, "results": results}
 
 

@@ -35,6 +35,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adadelta": torch.optim.Adadelta,
 }
+LAYERS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
 STEEPEST = 12.0
 """Gradients longer than this are shortened to it, as nnU-Net does."""
 
@@ -56,7 +57,8 @@ class Learner:
         )  # fmt: skip
         self.models = _models(recipe)
         self.module = world.wrapped(self.network)
-        self.optimizer = build(self.network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        groups = _parameter_groups(self.network, plan, _output_scale(recipe))
+        self.optimizer = build(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay)
         self.schedule = _schedule(self.optimizer, plan)
         self.scaler = torch.amp.GradScaler("cuda", enabled=plan.fp16)
 
@@ -97,7 +99,11 @@ class Learner:
             torch.autograd.backward(self.scaler.scale(loss))
         if part.moves:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), STEEPEST)
+            length = nn.utils.clip_grad_norm_(self.network.parameters(), STEEPEST)
+            if not self.scaler.is_enabled() and not bool(length.isfinite()):  # a scaler leaves such a step out
+                raise AdvSegError(
+                    f"training gradient is not finite at iteration {batch.iteration + 1}; lower the learning rate"
+                )
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
@@ -129,7 +135,48 @@ def seeded_network(recipe: Recipe) -> nn.Module:
     network = build_network(recipe.network)
     if recipe.optimisation.start_from is not None:
         start_from(network, recipe.optimisation.start_from)
+    if _output_scale(recipe) != 1:
+        for weight in last_layer(network).parameters():
+            weight.data *= _output_scale(recipe)
     return network
+
+
+def check_finite(network: nn.Module) -> None:
+    """Raise AdvSegError where a network holds a number that is none: it would segment nothing, and look finished."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise AdvSegError(f"{name} of the trained network is not finite; lower the learning rate")
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """Return the last convolution or linear layer that a network declares: the one that gives its logits."""
+    layers = [module for module in network.modules() if isinstance(module, LAYERS)]
+    if not layers:
+        raise BadRequest("scaled_output: the network has no convolution that gives its logits")
+    return layers[-1]
+
+
+def _output_scale(recipe: Recipe) -> float:
+    """Return how many times larger than drawn the last layer starts and learns."""
+    defense = recipe.defense
+    return defense.temperature if isinstance(defense, Distillation) and defense.scaled_output else 1.0
+
+
+def _parameter_groups(network: nn.Module, plan: Optimisation, scale: float) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: where the output is scaled, its layer takes steps as many times larger.
+
+    Adam's steps do not depend on a gradient's size, which a temperature divides by T; what is learned is then, step
+    by step, T times what training without temperature would learn (``eps``, a floor of gradients, shrinks with them).
+    """
+    if scale == 1:
+        return [{"params": list(network.parameters())}]
+    own = list(last_layer(network).parameters())
+    names = {id(weight) for weight in own}
+    rest = [weight for weight in network.parameters() if id(weight) not in names]
+    scaled: dict[str, Any] = {"params": own, "lr": plan.learning_rate * scale}
+    if plan.optimizer in ("adam", "adamw"):
+        scaled["eps"] = 1e-8 / scale
+    return [{"params": rest}, scaled]
 
 
 def _models(recipe: Recipe) -> dict[str, str]:
@@ -144,7 +191,8 @@ def _schedule(optimizer: torch.optim.Optimizer, plan: Optimisation) -> torch.opt
     if plan.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=plan.learning_rate, total_steps=plan.iterations, pct_start=0.1,
+        optimizer, max_lr=[group["lr"] for group in optimizer.param_groups], total_steps=plan.iterations,
+        pct_start=min(0.99, max(0.1, 1.5 / plan.iterations)),  # torch divides by zero where the rise is one step
         cycle_momentum="betas" in optimizer.defaults,
     )  # fmt: skip
 

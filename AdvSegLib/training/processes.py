@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from AdvSegLib.errors import BadRequest
 
@@ -64,6 +64,20 @@ class World:
         tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return float(tensor.item()) / self.size
+
+    def tensor_from(self, rank: int, own: Tensor | None, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return the tensor ``own`` of process ``rank`` on all; ``shape`` and ``dtype`` are what it has."""
+        if self.size == 1:
+            assert own is not None
+            return own
+        box = (
+            own
+            if self.rank == rank and own is not None
+            else torch.empty(tuple(shape), dtype=dtype, device=self.device)
+        )
+        box = box.contiguous()
+        dist.broadcast(box, src=rank)
+        return box
 
     def from_first(self, value: Any) -> Any:
         """Return the first process's value on all."""

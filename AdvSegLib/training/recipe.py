@@ -15,6 +15,7 @@ RECIPES = Path(__file__).parent / "recipes"
 VICTIMS = Path(__file__).parents[1] / "reproduce" / "victims"
 """The recipes of the small models behind ``advseg reproduce``."""
 SECTIONS = ("spec", "data", "optimisation", "defense")
+STORED = ("float32", "float16")
 DEEPEST = 8
 """Recipes that rest on recipes: no more than this many."""
 
@@ -58,6 +59,8 @@ class Data:
             raise BadRequest("data needs at least one case to train and one to validate on")
         if not self.phantom:
             return
+        if self.analytic_every and self.source != "phantom-brain":
+            raise BadRequest(f"data: source '{self.source}' is drawn without a template; leave analytic_every out")
         train = range(self.train_seed, self.train_seed + self.train_cases)
         validation = range(self.validation_seed, self.validation_seed + self.validation_cases)
         if max(train.start, validation.start) < min(train.stop, validation.stop):
@@ -100,7 +103,11 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training, complete: network, what it sees, data, optimisation, seed, and the words of its card."""
+    """One training, complete: network, what it sees, data, optimisation, seed, and the words of its card.
+
+    ``stored`` is the type that the bundle keeps its weights in: ``float32``, or ``float16`` for half the space. They
+    are rounded before the final validation, so that card and audit speak of the network that is stored.
+    """
 
     name: str
     title: str
@@ -112,6 +119,12 @@ class Recipe:
     defense: Defense = field(default_factory=Undefended)
     seed: int = 0
     notes: str = field(default="")
+    stored: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse a type that weights are not stored in."""
+        if self.stored not in STORED:
+            raise unknown_name("type of stored weights", self.stored, STORED)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Recipe:

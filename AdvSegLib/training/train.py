@@ -6,27 +6,28 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from AdvSegLib.defenses.strategies import Batch
+from AdvSegLib.defenses.strategies import Batch, Distilling
 from AdvSegLib.errors import BadRequest, Cancelled
 from AdvSegLib.runs import staged_folder
-from AdvSegLib.segmenters.bundle import read_metadata, save_bundle, write_json
+from AdvSegLib.segmenters.bundle import read_metadata, round_to_half, save_bundle, write_json
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.training.augmentation import Augmentation
-from AdvSegLib.training.batches import batches
-from AdvSegLib.training.card import Outcome, bundle_card
-from AdvSegLib.training.history import HISTORY, TrainingLog
+from AdvSegLib.training.batches import SoftLabels, batches
+from AdvSegLib.training.card import Outcome, bundle_card, collapse
+from AdvSegLib.training.history import HISTORY, TrainingLog, read_history
 from AdvSegLib.training.interrupts import Request, polite_stop
-from AdvSegLib.training.learner import TRAINING_LOSSES, Learner
+from AdvSegLib.training.learner import TRAINING_LOSSES, Learner, check_finite
 from AdvSegLib.training.pool import Sample, draw_pool
 from AdvSegLib.training.processes import World, joined
 from AdvSegLib.training.recipe import Data, Recipe
 from AdvSegLib.training.snapshot import identity, load_snapshot, save_snapshot, training_folder
+from AdvSegLib.training.soft_labels import cache_bytes, cache_soft_labels, check_room
 from AdvSegLib.training.standing import Standing
 from AdvSegLib.training.validation import glance, validate
 
@@ -59,12 +60,14 @@ def train(
         finished = _finished(out, recipe, resume=resume)
         if finished is not None:
             say(f"{out} is already trained")
+            _warn(say, finished)
             return finished
         Augmentation(recipe.optimisation.augmentation, recipe.spec.dims, recipe.seed)  # refuses unknown names
         training = Training(recipe, out, Learner(recipe, world), say, stop)
         training.begin(resume=resume)
         say(_drawing(recipe.data))
-        training.run(draw_pool(recipe.data, recipe.spec, progress=training.watched), tensorboard=tensorboard)
+        pool = draw_pool(recipe.data, recipe.spec, progress=training.watched)
+        training.run(pool, soft=training.soft_labels(pool), tensorboard=tensorboard)
         return training.finish()
 
 
@@ -103,14 +106,39 @@ class Training:
         """Yield ``items``, shown on a terminal; Cancelled once a signal has asked to stop."""
         for item in _bar(items):
             if self.stop.made:
-                raise Cancelled("stopped before the first iteration; nothing was written")
+                raise self._cancelled()
             yield item
 
-    def run(self, pool: list[Sample], *, tensorboard: bool = False) -> None:
+    def _cancelled(self) -> Cancelled:
+        """Return what is said of a stop before this run's first iteration."""
+        if self.standing.iteration:
+            return Cancelled(f"stopped at iteration {self.standing.iteration}, as before; --resume continues")
+        return Cancelled("stopped before the first iteration; nothing was written")
+
+    def soft_labels(self, pool: Sequence[Sample]) -> list[SoftLabels] | None:
+        """Ask the teacher for the labels of every sample, where the defense wants them cached."""
+        teaching = self.learner.strategy
+        if not isinstance(teaching, Distilling) or not teaching.cached:
+            return None
+        size = cache_bytes(pool, self.recipe.spec.scheme.channels)
+        check_room(size)
+        self.log(f"asking the teacher for the labels of {len(pool)} samples ({size / 1e6:.0f} MB)")
+
+        def together(rounds: Iterable[int]) -> Iterator[int]:
+            for item in _bar(rounds):
+                if self.world.any(self.stop.made):  # processes wait for each other here, so they stop as one
+                    raise self._cancelled()
+                yield item
+
+        return cache_soft_labels(teaching, pool, self.world, together)
+
+    def run(
+        self, pool: Sequence[Sample], *, soft: Sequence[SoftLabels] | None = None, tensorboard: bool = False
+    ) -> None:
         """Train to the last iteration, with a log, snapshots and validations on the way."""
         plan, first = self.recipe.optimisation, self.standing.iteration
         book = TrainingLog(self.folder, upto=first, tensorboard=tensorboard) if self.world.first else None
-        stream = batches(self.recipe, pool, first=first, places=self.world.places(plan.batch))
+        stream = batches(self.recipe, pool, first=first, places=self.world.places(plan.batch), soft=soft)
         try:
             for batch in _bar(stream, total=plan.iterations, initial=first):
                 if self.world.any(self.stop.made):
@@ -155,18 +183,26 @@ class Training:
         """Validate on all cases and put the bundle in place; the training's own folder goes."""
         outcome = None
         if self.world.first:
+            check_finite(self.learner.network)
+            if self.recipe.stored == "float16":
+                round_to_half(self.learner.network)
             scores = validate(self.segmenter, self.recipe, self.recipe.data.validation_cases)
-            outcome = Outcome(scores, self.standing.seconds + time.perf_counter() - self.started)
+            dice = scores["dice"]["mean"]
+            losses = [line["loss"] for line in read_history(self.folder / HISTORY)]
+            spent = self.standing.seconds + time.perf_counter() - self.started
+            outcome = Outcome(scores, spent, collapse(dice, losses))
             self._write(outcome)
-            dice = outcome.scores["dice"]["mean"]
-            self.log(f"mean Dice {dice:.3f} on {self.recipe.data.validation_cases} unseen cases")
+            said = "no structure, in truth or prediction," if dice is None else f"mean Dice {dice:.3f}"
+            self.log(f"{said} on {self.recipe.data.validation_cases} unseen cases")
+            _warn(self.log, outcome)
         done: Outcome = self.world.from_first(outcome)
         return done
 
     def _write(self, outcome: Outcome) -> None:
         recipe, network, standing = self.recipe, self.learner.network, self.standing
         with staged_folder(self.out) as stage:
-            save_bundle(stage, network, recipe.network, recipe.spec, bundle_card(recipe, outcome, self.world.device))
+            card = bundle_card(recipe, outcome, self.world.device)
+            save_bundle(stage, network, recipe.network, recipe.spec, card, half=recipe.stored == "float16")
             made = stage / "training"
             made.mkdir()
             write_json(made / "recipe.json", recipe.to_dict())
@@ -189,8 +225,13 @@ def _finished(out: Path, recipe: Recipe, *, resume: bool) -> Outcome | None:
         results = read_metadata(out)["results"]
         if json.loads((out / "training" / "recipe.json").read_text(encoding="utf-8")) == _plain(recipe.to_dict()):
             shutil.rmtree(training_folder(out), ignore_errors=True)  # a kill may have come between the two
-            return Outcome(results, float(results["training_seconds"]))
+            return Outcome(results, float(results["training_seconds"]), str(results.get("warning", "")))
     raise BadRequest(f"{out}: is not empty; name a new folder")
+
+
+def _warn(log: Log, outcome: Outcome) -> None:
+    if outcome.warning:
+        log(f"WARNING: this network {outcome.warning}")
 
 
 def _drawing(data: Data) -> str:

@@ -20,13 +20,16 @@ PAPER_SIGMA = 100.0
 class RandomSmoothWarp(RandomizableTransform, MapTransform):  # type: ignore[misc]
     """Paper 003's elastic deformation of 2-D images, its lengths scaled from 512 pixels to the image's side.
 
-    Smoothed, the displacements have a deviation of 1.6 of 512 pixels. The first key is interpolated by cubic splines,
-    the others by nearest neighbour; outside lies the edge.
+    Smoothed, the displacements have a deviation of 1.6 of 512 pixels. Each key is interpolated by splines of its
+    order (0: nearest neighbour); outside lies the edge. The first key must be there.
     """
 
-    def __init__(self, keys: Sequence[str], prob: float = 0.5) -> None:
-        MapTransform.__init__(self, keys)
+    def __init__(
+        self, keys: Sequence[str], orders: Sequence[int], prob: float = 0.5, *, allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
+        self.orders = tuple(orders)
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """Warp arrays ``(C, H, W)``."""
@@ -38,7 +41,7 @@ class RandomSmoothWarp(RandomizableTransform, MapTransform):  # type: ignore[mis
             return out
         shape = tuple(np.shape(out[self.keys[0]])[1:])
         places = np.indices(shape) + self._displacement(shape)
-        for order, key in zip((3, *[0] * (len(self.keys) - 1)), self.keys, strict=True):
+        for key, order in self.key_iterator(out, self.orders):
             planes = [map_coordinates(np.asarray(p), places, order=order, mode="nearest") for p in out[key]]
             out[key] = np.stack(planes)
         return out
@@ -56,8 +59,8 @@ class RandomSmoothWarp(RandomizableTransform, MapTransform):  # type: ignore[mis
 class RandomTranspose(RandomizableTransform, MapTransform):  # type: ignore[misc]
     """Swaps the last two axes, those of an axial slice where the first spatial axis is axial (paper 001)."""
 
-    def __init__(self, keys: Sequence[str], prob: float = 0.5) -> None:
-        MapTransform.__init__(self, keys)
+    def __init__(self, keys: Sequence[str], prob: float = 0.5, *, allow_missing_keys: bool = False) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
@@ -65,6 +68,6 @@ class RandomTranspose(RandomizableTransform, MapTransform):  # type: ignore[misc
         out = dict(data)
         self.randomize(None)
         if self._do_transform:
-            for key in self.keys:
+            for key in self.key_iterator(out):
                 out[key] = np.ascontiguousarray(np.swapaxes(np.asarray(out[key]), -1, -2))
         return out

@@ -334,6 +334,7 @@ def test_a_distilled_bundle_says_its_temperature(a_teacher: Path, tmp_path: Path
     train(a_recipe(Distillation(temperature=50.0, teacher=str(a_teacher))), out, log=lambda _: None)
     assert read_metadata(out)["results"]["defense"] == {
         "kind": "distillation", "temperature": 50.0, "teacher": str(a_teacher), "label_temperature": None,
+        "scaled_output": False,
     }  # fmt: skip
     card = (out / "docs/README.md").read_text()
     assert "distilled at T = 50" in card
@@ -423,6 +424,8 @@ def test_defenses_are_described_for_interfaces() -> None:
         "temperature",
         "teacher",
         "label_temperature",
+        "labels",
+        "scaled_output",
     }
     assert json.loads(json.dumps(list(described.values())))
 

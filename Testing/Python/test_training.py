@@ -21,7 +21,7 @@ from AdvSegLib.segmenters.bundle import load_bundle, read_metadata
 from AdvSegLib.segmenters.spec import Intensity
 from AdvSegLib.training import command
 from AdvSegLib.training.augmentation import AUGMENTATIONS, Augmentation
-from AdvSegLib.training.batches import batches, crop
+from AdvSegLib.training.batches import batches, cut, window
 from AdvSegLib.training.learner import Learner
 from AdvSegLib.training.n4 import n4
 from AdvSegLib.training.pool import draw_phantom, draw_pool, validation_case
@@ -162,7 +162,8 @@ def test_crop_keeps_image_and_label_aligned_and_inside() -> None:
     image = label[None].astype(np.float32)
     rng = np.random.default_rng(0)
     for _ in range(30):
-        a, b = crop(image, label.astype(np.uint8), 12, rng)
+        where = window(label.astype(np.uint8), 12, rng)
+        a, b = cut(image, where), label[where]
         assert b.shape == (12, 12, 12)
         assert np.array_equal(a[0], b)
 
