@@ -58,6 +58,7 @@ def draw(key: str, title: str, curves: Sequence[Curve], labels: Mapping[str, str
         for index, item in enumerate(shown):
             _plot(axes, item, COLOURS[index % len(COLOURS)])
         _dress(axes, labels)
+        _scale(axes, shown, steps=labels.get("x") == "step")
         if legend and len(shown) > 1:
             axes.legend(frameon=False, labelcolor=INK, fontsize=7.5)
         stream = io.StringIO()
@@ -82,6 +83,18 @@ def _dress(axes: Any, labels: Mapping[str, str]) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(LINE)
+
+
+def _scale(axes: Any, curves: Sequence[Curve], *, steps: bool) -> None:
+    """Begin at zero where margins would go below it; count steps in whole numbers."""
+    lows = [low for item in curves for _, _, low, _ in item.points]
+    bottom, top = axes.get_ylim()
+    if lows and min(lows) >= 0 > bottom:
+        highest = max(high for item in curves for *_, high in item.points)
+        top = top if highest > 0 else 1.0
+        axes.set_ylim(-0.03 * top, top)
+    if steps:
+        axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _in_words(title: str, curves: Sequence[Curve]) -> str:

@@ -68,7 +68,7 @@ def run_paper(recipe: PaperRecipe, options: Namespace, device: str) -> PaperResu
     from AdvSegLib.reproduce.running import run_units
 
     wanted = asked_for(recipe, [str(name) for name in options.table], [str(name) for name in options.figure])
-    scale = "quick" if options.quick else "paper" if options.data else "phantom"
+    scale = ("quick-data" if options.data else "quick") if options.quick else "paper" if options.data else "phantom"
     sets = data_sets(recipe, scale, options.data, options.source, options.cases)
     models, missing = found_models(recipe, options.model)
     units = units_for(recipe, scale, wanted, sets, missing)

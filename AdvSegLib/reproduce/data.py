@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +34,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Cases and how they are brought to the size worked at; safe to send to another process."""
+    """Cases and how they are brought to the size worked at; safe to send to another process.
+
+    ``origin`` says in words where cases that were not drawn come from.
+    """
 
     name: str
     cases: tuple[Case, ...]
     size: tuple[int, ...] = ()
     drawn: bool = False
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -69,7 +74,7 @@ def data_sets(
         if path is not None and name not in folders:
             continue
         plan = {**settings["paper"]} if path is not None else {**settings["phantom"], **settings.get(scale, {})}
-        if path is not None and scale == "quick":
+        if scale == "quick-data":
             plan["count"] = settings.get("quick", {}).get("count", plan.get("count"))
         for key in plan:
             if key not in PREPARATIONS:
@@ -98,7 +103,10 @@ def _opened(name: str, plan: Mapping[str, Any], path: str | None, source: str | 
         return DataSet(name, tuple(cases), drawn=True)
     cases = open_cases(source or plan["source"], path, **({} if source else plan.get("options", {})))
     chosen = _chosen(cases, plan.get("count"), int(plan.get("seed", 0)), bool(plan.get("nonempty")))
-    return DataSet(name, tuple(chosen), tuple(plan.get("size", ())))
+    size = tuple(plan.get("size", ()))
+    brought = f", brought to {' x '.join(map(str, size))}" if size else ""
+    origin = f"folder '{Path(path).name}' read as {source or plan['source']}{brought}"
+    return DataSet(name, tuple(chosen), size, origin=origin)
 
 
 def drawn_cases(source: str, count: int, seed: int, size: int) -> list[Case]:

@@ -137,9 +137,10 @@ class Bench:
         if watch is None and self._last is not None and self._last[0] == key:
             return self._last[1]  # what is crafted on one model is scored on several
         region = None if arm.region is None else _made(make_region, arm.region)
+        keep = "prediction" if arm.keep == "truth" and sample.truth is None else arm.keep
         crafted = craft(
             self.model(arm.crafted_on or arm.model), sample.image, make_attack(str(arm.attack), **arm.parameters),
-            truth=sample.truth, target=self._target(unit, sample), keep=arm.keep, region=region,  # type: ignore[arg-type]
+            truth=sample.truth, target=self._target(unit, sample), keep=keep, region=region,  # type: ignore[arg-type]
             epsilon=arm.fraction, seed=arm.seed, watch=watch, precision=self._precision,  # type: ignore[arg-type]
         )  # fmt: skip
         self._last = (key, crafted)

@@ -13,9 +13,12 @@ from AdvSegLib.reports.formats import DASH, short
 from AdvSegLib.reports.run_report import MARK
 from AdvSegLib.reproduce.cells import NO_VALUE
 from AdvSegLib.reproduce.shown import ShownCell, galleries, shown_figure, table_rows
+from AdvSegLib.segmenters.bundle import read_metadata
+from AdvSegLib.segmenters.catalogue import model_folder
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
     from AdvSegLib.reproduce.claims import Verdict
     from AdvSegLib.reproduce.results import PaperResults
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 SCALE_TITLES = {
     "paper": "At the paper's settings",
     "phantom": "On drawn phantoms, scaled",
-    "quick": "Quick run, scaled",
+    "quick": "Quick run on drawn phantoms, scaled",
+    "quick-data": "Quick run on given data, scaled",
 }
 FOLDER = Path(__file__).parent
 
@@ -58,12 +62,22 @@ def _paper(results: PaperResults) -> dict[str, Any]:
         "tables": [_table(results, name) for name in results.wanted.tables],
         "figures": [shown_figure(results, name) for name in results.wanted.figures],
         "galleries": galleries(results),
-        "models": [
-            {"role": role, "name": results.names[role], "paper": item.paper, "missing": role in results.missing}
-            for role, item in recipe.models.items()
-        ],
+        "models": [_model(results, role) for role in recipe.models],
         "readings": recipe.readings,
         "settings": ", ".join(f"{key} = {value}" for key, value in recipe.values(results.scale).items()) or "none",
+    }
+
+
+def _model(results: PaperResults, role: str) -> dict[str, Any]:
+    """Return a model's name and, where it is here, its bundle's own title."""
+    name, missing = results.names[role], role in results.missing
+    title = name if missing else str(read_metadata(model_folder(name)).get("name", name))
+    return {
+        "role": role,
+        "name": Path(name).name,
+        "title": title if title != Path(name).name else "",
+        "paper": results.recipe.models[role].paper,
+        "missing": missing,
     }
 
 
@@ -71,7 +85,8 @@ def _cases(results: PaperResults) -> str:
     parts = []
     for name, cases in results.sets.items():
         kind = "phantom" if cases.drawn else "case"
-        parts.append(f"{len(cases)} {kind}{'s' if len(cases) > 1 else ''} ({name})")
+        where = f"{name}: {cases.origin}" if cases.origin else name
+        parts.append(f"{len(cases)} {kind}{'s' if len(cases) > 1 else ''} ({where})")
     text = f"Run on {', '.join(parts)}."
     if any(record.against_prediction for record in results.records):
         text += " Cases without a truth are scored against the network's own prediction of the clean image."
@@ -99,15 +114,19 @@ def _table(results: PaperResults, name: str) -> dict[str, Any]:
     counts = sorted({cell.count for cell in results.tables[name] if cell.mean is not None})
     return {
         "name": name, "title": spec.title, "unit": spec.unit, "note": spec.note, "rows": rows,
+        "heat": spec.display == "heat",
         "columns": [column.key for column in spec.columns], "missing": list(reasons),
         "cases": " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1]))) if counts else "0",
         "printed": any(cell.published is not None for cell in results.tables[name]),
     }  # fmt: skip
 
 
-def _css() -> str:
+def _css() -> Markup:
+    """Return the style sheets as they are: escaped, their quotes and ``>`` would void the rules they stand in."""
+    from markupsafe import Markup
+
     shared = FOLDER.parent / "reports" / "run_report.css"
-    return shared.read_text(encoding="utf-8") + (FOLDER / "page.css").read_text(encoding="utf-8")
+    return Markup(shared.read_text(encoding="utf-8") + (FOLDER / "page.css").read_text(encoding="utf-8"))
 
 
 @cache

@@ -78,15 +78,16 @@ def as_uri(shot: Snapshot, noise: bool = False, outlines: bool = True) -> str:
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=-1)
     if outlines:
+        thick = max(1, round(max(picture.shape[:2]) / SIDE))
         for labels, colours in ((shot.reference, None), (shot.found, shot.colours)):
             for value in np.unique(labels[labels != 0]):
                 colour = GREY if colours is None else colours.get(int(value), (255, 0, 255))
-                picture[_outline(labels == value, factor, 1 if colours is None else 0)] = colour
+                picture[_outline(labels == value, factor, thick, thick if colours is None else 0)] = colour
     return data_uri(encode(picture, mark=MARK if shot.marked else ""))
 
 
-def _outline(mask: NDArray[np.bool_], factor: int, wider: int) -> NDArray[np.bool_]:
-    """Return a line inside the border of a mask enlarged smoothly; ``wider`` more pixels on its outside."""
+def _outline(mask: NDArray[np.bool_], factor: int, thick: int, wider: int) -> NDArray[np.bool_]:
+    """Return a line inside the border of a mask enlarged smoothly, ``thick`` pixels; ``wider`` more on its outside."""
     from scipy import ndimage
 
     fine = ndimage.zoom(
@@ -94,5 +95,5 @@ def _outline(mask: NDArray[np.bool_], factor: int, wider: int) -> NDArray[np.boo
     )
     inside = fine[factor:-factor, factor:-factor] > 0.5
     grown = ndimage.binary_dilation(inside, iterations=wider) if wider else inside
-    line: NDArray[np.bool_] = grown & ~ndimage.binary_erosion(inside, border_value=1, iterations=1)
+    line: NDArray[np.bool_] = grown & ~ndimage.binary_erosion(inside, border_value=1, iterations=thick)
     return line

@@ -1,7 +1,8 @@
 """A paper's recipe: its data, models, settings, tables, figures, claims and our readings of what it leaves open.
 
-YAML, read by an allow-list of fields. Settings come in three scales: ``paper`` (on the paper's data), ``phantom``
-(without data) and ``quick``; each says in words how it was scaled.
+YAML, read by an allow-list of fields. Settings come in four scales: ``paper`` (on a folder of data), ``phantom``
+(without data), ``quick`` (few phantoms) and ``quick-data`` (few cases of a folder); each says in words how it was
+scaled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from AdvSegLib.errors import BadRequest, unknown_name
 from AdvSegLib.reproduce.arms import Arm, fill
 
 RECIPES = Path(__file__).parent / "recipes"
-SCALES = ("paper", "phantom", "quick")
+SCALES = ("paper", "phantom", "quick", "quick-data")
 Read = TypeVar("Read")
 
 

@@ -11,7 +11,7 @@ from AdvSegLib.reproduce.arms import fill
 from AdvSegLib.reproduce.cells import Cell
 from AdvSegLib.reproduce.charts import Panel, curve, draw
 from AdvSegLib.reproduce.measure import Record
-from AdvSegLib.reproduce.pictures import as_uri
+from AdvSegLib.reproduce.pictures import Snapshot, as_uri
 from AdvSegLib.reproduce.recipe import FigureSpec, Line
 from AdvSegLib.reproduce.results import PaperResults, by_arm, gallery_cases, places, values_of
 
@@ -44,13 +44,13 @@ class Shot:
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure: charts, or rows of pictures."""
+    """A figure: charts, or rows of pictures; None is a gap that keeps the columns."""
 
     number: str
     title: str
     note: str
     panels: tuple[Panel, ...] = ()
-    rows: tuple[tuple[str, tuple[Shot, ...]], ...] = ()
+    rows: tuple[tuple[str, tuple[Shot | None, ...]], ...] = ()
     missing: tuple[str, ...] = ()
 
 
@@ -159,10 +159,10 @@ def _trace(records: Sequence[Record], metric: str, scale: float) -> list[tuple[f
 
 def _pictures(results: PaperResults, number: str, figure: FigureSpec) -> ShownFigure:
     found, missing = by_arm(results.records), dict[str, None]()
-    rows = []
+    rows: list[tuple[str, tuple[Shot | None, ...]]] = []
     for panel in figure.panels:
-        shots: list[Shot] = []
-        noises: list[Shot] = []
+        shots: list[Shot | None] = []
+        noises: list[Shot | None] = []
         for one in figure.series:
             place = places(results.recipe, results.scale, figure, panel, one)
             record = found.get((place.data, place.arm.key), {}).get(figure.case)
@@ -172,19 +172,26 @@ def _pictures(results: PaperResults, number: str, figure: FigureSpec) -> ShownFi
                     missing[record.error] = None
                 continue
             caption = _score(record, place.metric, figure.scale)
-            if figure.show == "noise" and record.picture.noise is not None:
-                noises.append(Shot(f"{one.key}: noise", as_uri(record.picture, noise=True, outlines=False), "", True))
+            noises.append(_noise(one.key, record.picture) if figure.show == "noise" else None)
             shots.append(Shot(one.key, as_uri(record.picture), caption, record.picture.marked))
         if shots:
             rows.append((panel.key, tuple(shots)))
-        if noises:
+        if any(noises):
             rows.append(("" if panel.key else "noise", tuple(noises)))
     return ShownFigure(number, figure.title, figure.note, rows=tuple(rows), missing=tuple(missing))
 
 
+def _noise(key: str, picture: Snapshot) -> Shot | None:
+    if picture.noise is None:
+        return None
+    return Shot(f"{key}: noise", as_uri(picture, noise=True, outlines=False), "", True)
+
+
 def _score(record: Record, metric: str, scale: float) -> str:
     value = record.scores.get(metric)
-    words = " ".join(WORDS.get(part, part) for part in metric.split("."))
+    first, *parts = metric.split(".")
+    first = "own clean prediction:" if first == "truth" and record.against_prediction else WORDS.get(first, first)
+    words = " ".join([first, *(WORDS.get(part, part) for part in parts)])
     return f"{words} {DASH if value is None else fixed(value * scale, 1 if scale > 1 else 3)}"
 
 
@@ -197,10 +204,12 @@ def galleries(results: PaperResults) -> list[ShownFigure]:
         if ends is None:
             continue
         place = places(results.recipe, results.scale, gallery, Line("", gallery.set))
+        alone = ends[0] is ends[1]
+        titled = [("only case", ends[0])] if alone else list(zip(("lowest", "highest"), ends, strict=True))
         shots = tuple(
             Shot(f"{title}: {record.case}", as_uri(record.picture), _score(record, place.metric, gallery.scale),
                  record.picture.marked)
-            for title, record in zip(("lowest", "highest"), ends, strict=True) if record.picture is not None
+            for title, record in titled if record.picture is not None
         )  # fmt: skip
         shown.append(ShownFigure(name, gallery.title, "", rows=(("", shots),)))
     return shown

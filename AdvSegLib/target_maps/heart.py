@@ -33,8 +33,9 @@ class HeartSymbol(OfStructure, TargetMap):
 
     In a volume it is Taubin's heart surface, which every coronal slice near its middle cuts in a heart symbol:
     superior is up and the patient's left is across, whatever way the array is stored. On a film up is row 0. The paper
-    does not print its two sizes; 0.4 and 1.1 of the structure's area (in volumes, of its volume) are our reading of
-    its Table 2 and figures. Where the grid cuts the symbol off, the rest keeps its size.
+    does not print its two sizes; ours are 0.4 and 1.1 of the structure's area (in volumes, of its volume). Overlaps in
+    its Table 2 speak for 0.35 and 2.4, which ``advseg reproduce`` takes, by ``area``. Where the grid cuts the symbol
+    off, the rest keeps its size.
     """
 
     name: ClassVar[str] = "heart-symbol"

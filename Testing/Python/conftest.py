@@ -32,6 +32,25 @@ def real_data() -> Callable[[str], Path]:
 
 
 @pytest.fixture
+def published_encoders() -> None:
+    """Load paper 000's library; skip where it is not installed.
+
+    A torchvision beside a CPU torch from elsewhere lacks its compiled operators and refuses to load before two of them
+    are declared; none of them is called.
+    """
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        pytest.skip("segmentation_models_pytorch is not installed: pip install 'advseglib[papers]'")
+    except RuntimeError:
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    pytest.importorskip("segmentation_models_pytorch", reason="pip install 'advseglib[papers]'")
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     """Return a generator of fixed seed."""
     return np.random.default_rng(20240)

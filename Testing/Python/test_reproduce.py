@@ -22,6 +22,7 @@ from AdvSegLib.metrics.overlap import compare
 from AdvSegLib.metrics.statistics import wilcoxon_signed_rank
 from AdvSegLib.reproduce import command
 from AdvSegLib.reproduce.cells import Cell, corrected, summarised
+from AdvSegLib.reproduce.charts import _scale, curve
 from AdvSegLib.reproduce.claims import judge
 from AdvSegLib.reproduce.data import DataSet, data_sets, resized
 from AdvSegLib.reproduce.measure import Bench, Unit, fitting, saved_and_read
@@ -39,11 +40,11 @@ NETWORK = {
 }  # fmt: skip
 
 
-def write_model(folder: Path, seed: int, scheme: LabelScheme | None = None, channels: int = 1) -> str:
+def write_model(folder: Path, seed: int, scheme: LabelScheme | None = None, channels: int = 1, dims: int = 2) -> str:
     torch.manual_seed(seed)
     scheme = scheme or chest_scheme()
-    definition = {**NETWORK, "in_channels": channels, "out_channels": scheme.channels}
-    spec = Spec(dims=2, channels=tuple(f"c{k}" for k in range(channels)), scheme=scheme,
+    definition = {**NETWORK, "spatial_dims": dims, "in_channels": channels, "out_channels": scheme.channels}
+    spec = Spec(dims=dims, channels=tuple(f"c{k}" for k in range(channels)), scheme=scheme,
                 intensity=Intensity("range", low=-1.0, high=1.0), multiple=2)  # fmt: skip
     folder.mkdir(parents=True)
     card = {"title": "tiny", "description": "tiny", "text": "tiny"}
@@ -65,7 +66,7 @@ def tiny(monkeypatch, models):
     recipe = replace(
         recipe,
         data={"chest": {"paper": recipe.data["chest"]["paper"], "phantom": plan, "quick": {}}},
-        settings={**recipe.settings, "quick": {"steps": 2, "alpha": None}},
+        settings={**recipe.settings, "quick": (two := {"steps": 2, "alpha": None}), "quick-data": two},
     )
     monkeypatch.setattr(command, "load_paper", lambda name: recipe)
     return recipe
@@ -156,6 +157,37 @@ def test_figures_traces_and_galleries_come_out(tiny, models, tmp_path, use):
     assert page.count("data:image/png;base64,") >= 9 + 2  # the noise types and the gallery's two ends
     assert "<svg" in page
     assert "Heart BBox" in page
+    assert page.count("<div></div>") == 1  # below the clean image is no noise, and the others stand below their own
+    assert "lowest: " in page
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert ".paper > h2" in style  # not escaped: "&gt;" would void the rule
+    assert '"Segoe UI"' in style
+
+
+def test_a_single_case_is_not_shown_as_worst_and_best(tiny, models, tmp_path, use):
+    use(replace(tiny, tables={}, figures={}))
+    out = tmp_path / "out"
+    run(["bortsova2020", "--quick", "--cases", "1", "--workers", "1", "--out", str(out), "--model",
+         f"target={models['target']}"])  # fmt: skip
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 1
+    assert "only case: " in page
+    assert "lowest: " not in page
+
+
+@pytest.mark.parametrize(
+    ("values", "bottom", "top"), [([0, 0], -0.03, 1.0), ([0, 0.5], -0.0168, 0.56), ([30, 40], 28, 42)]
+)
+def test_charts_do_not_reach_below_zero(values, bottom, top):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    found = curve("one", [(step, [value]) for step, value in enumerate(values)])
+    axes.plot([0, 1], values)
+    axes.margins(y=0.12)
+    _scale(axes, [found], steps=True)
+    assert axes.get_ylim() == pytest.approx((bottom, top), rel=0.1)
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
 
 
 def test_two_processes_give_the_same_numbers_as_one(tiny, models, tmp_path):
@@ -342,19 +374,24 @@ def test_a_real_film_runs_through_paper_003s_recipe(real_data, tiny, models, tmp
     use(replace(tiny, data={"chest": small}))
     out = tmp_path / "out"
     pairs = [part for role, path in models.items() for part in ("--model", f"{role}={path}")]
-    run(["bortsova2020", "--quick", "--table", "1", "--data", str(tmp_path / "data"), "--source", "folder",
-         "--workers", "1", "--out", str(out), *pairs])  # fmt: skip
+    run(["bortsova2020", "--quick", "--table", "1", "--figure", "2", "--data", str(tmp_path / "data"), "--source",
+         "folder", "--workers", "1", "--out", str(out), *pairs])  # fmt: skip
     cells = cells_of(out)
     assert float(cells["1", "white-box", "clean"]["mean"]) == 100.0  # against its own clean prediction
     assert float(cells["1", "white-box", "0.16"]["mean"]) < 100.0
-    assert "own prediction of the clean image" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "own prediction of the clean image" in page
+    assert "own clean prediction: IoU heart 100.0" in page
+    assert page.count(": noise") >= 4  # "Attack All" keeps the other structures as predicted
+    assert "folder &#39;data&#39; read as folder, brought to 64 x 64" in page
+    assert "drawn chest films at 256 x 256" not in page  # the words of a quick run on phantoms
 
 
 def test_real_photographs_run_through_paper_002s_recipe(real_data, tmp_path, monkeypatch):
     folder = real_data("fundus_ozbulak/G_5_R_1_image.png").parent
     model = write_model(tmp_path / "disc", 4, LabelScheme.softmax("optic disc"), 3)
     recipe = load_paper("ozbulak2019")
-    settings = {**recipe.settings, "quick": {**recipe.settings["quick"], "steps": 1}}
+    settings = {**recipe.settings, "quick-data": {**recipe.settings["quick-data"], "steps": 1}}
     monkeypatch.setattr(command, "load_paper", lambda name: replace(recipe, settings=settings))
     out = tmp_path / "out"
     run(["ozbulak2019", "--quick", "--table", "1", "--data", f"glaucoma={folder}", "--model", f"disc={model}",
@@ -362,6 +399,33 @@ def test_real_photographs_run_through_paper_002s_recipe(real_data, tmp_path, mon
     cells = cells_of(out)
     assert int(cells["1", "SSM", "glaucoma IoU"]["n"]) == 2
     assert "no folder was given" in cells["1", "SSM", "skin IoU"]["missing"]
+
+
+BRATS = {"t1": "t1", "t1c": "t1ce", "t2": "t2", "fla": "flair", "seg_consensus": "seg"}
+"""Names of the real case's files to those of BraTS 2017."""
+
+
+def test_a_real_brats_case_runs_through_paper_001s_recipe(real_data, tmp_path, use):
+    folder = tmp_path / "BraTS" / "fg"
+    folder.mkdir(parents=True)
+    for name, brats in BRATS.items():
+        (folder / f"fg_{brats}.nii.gz").write_bytes(real_data(f"tcga_fg_6692/{name}.nii.gz").read_bytes())
+    recipe = load_paper("liu2021")
+    small = {**recipe.data["brain"], "paper": {**recipe.data["brain"]["paper"], "size": [24, 24, 24]}}
+    use(replace(recipe, data={"brain": small}))
+    model = write_model(tmp_path / "undefended", 5, LabelScheme.brats(), 4, dims=3)
+    out = tmp_path / "out"
+    run(["liu2021", "--quick", "--table", "1", "--table", "clinical", "--data", str(tmp_path / "BraTS"),
+         "--model", f"undefended={model}", "--workers", "1", "--out", str(out)])  # fmt: skip
+    cells = cells_of(out)
+    assert {row["n"] for key, row in cells.items() if key[2] == "whole tumor"} == {"1"}
+    clean, attacked = (float(cells["1", row, "whole tumor"]["mean"]) for row in ("No attack", "i-FGSM"))
+    assert attacked < clean  # against the consensus labels, which came along
+    assert 0.03 < float(cells["1", "FGSM", "RMSE"]["mean"]) <= 0.05  # some voxels are at the edge of the range
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "folder &#39;BraTS&#39; read as brats, brought to 24 x 24 x 24" in page
+    assert "own prediction of the clean image" not in page
+    assert "drawn heads at 2 mm" not in page  # the words of a quick run on phantoms
 
 
 def test_reading_plain_data_gives_what_the_file_gives():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,12 +12,15 @@ from torch import nn
 
 from AdvSegLib.attacks.wang2022 import Wang2022FGSM, swapped_loss
 from AdvSegLib.budgets import Budget
+from AdvSegLib.cases.abdomen_phantom import abdomen_phantom
 from AdvSegLib.errors import BadRequest
 from AdvSegLib.labels import LabelScheme
+from AdvSegLib.segmenters.networks import build_network
 from AdvSegLib.segmenters.networks.encoders import DECODERS, ENCODERS, Wang2022UNet
 from AdvSegLib.segmenters.segmenter import Segmenter
 from AdvSegLib.segmenters.spec import Spec
 from AdvSegLib.targets import Untargeted
+from AdvSegLib.training.recipe import load_recipe
 
 SCHEME = LabelScheme.sigmoid("large bowel", "small bowel", "stomach")
 
@@ -147,21 +151,67 @@ def test_published_networks_say_what_they_need(monkeypatch):
         Wang2022UNet("vgg13")
 
 
-def test_published_networks_are_the_authors(monkeypatch):
-    """Parameter counts of the four published networks, where their library can be imported."""
-    try:
-        torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torch.library.define("torchvision::qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    except RuntimeError:
-        pass  # declared already: an ordinary torchvision is here
-    pytest.importorskip("segmentation_models_pytorch", exc_type=ImportError)
+def test_a_torchvision_that_does_not_fit_is_named(monkeypatch):
+    def fails(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("AdvSegLib.segmenters.networks.encoders.import_module", fails)
+    with pytest.raises(BadRequest, match="torchvision built for your torch"):
+        Wang2022UNet("vgg13")
+
+
+PUBLISHED = {
+    # Parameters of the classifiers (torchvision's, and the EfficientNet paper's network as commonly ported) without
+    # their last layers, and of our whole networks as built by segmentation_models_pytorch 0.6.
+    "abdomen-vgg-unet-published": (133_047_848 - 123_642_856, 18.4),
+    "abdomen-resnext-unet-published": (88_791_336 - 2_049_000, 95.8),
+    "abdomen-efficientnet-unet-published": (66_347_960 - 2_561_000, 67.1),
+    "abdomen-efficientnet-unetplusplus-published": (66_347_960 - 2_561_000, 68.2),
+}
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(value.numel() for value in network.parameters())
+
+
+@pytest.mark.usefixtures("published_encoders")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_are_the_authors(name):
+    """Built without memory (the meta device): encoders as published, from the recipes that train them."""
+    recipe = load_recipe(name)
     with torch.device("meta"):
-        sizes = [
-            sum(value.numel() for value in Wang2022UNet(encoder, decoder).parameters()) / 1e6
-            for encoder, decoder in (
-                ("vgg13", "unet"), ("resnext101_32x8d", "unet"), ("efficientnet-b7", "unet"),
-                ("efficientnet-b7", "unetplusplus"),
-            )
-        ]  # fmt: skip
-    assert sizes[0] < sizes[2] < sizes[3] < sizes[1]
-    assert sizes[0] == pytest.approx(18.4, abs=0.5)
+        network = build_network(recipe.network, in_channels=3)
+    encoder, whole = PUBLISHED[name]
+    assert parameters(network.network.encoder) == encoder
+    assert parameters(network) / 1e6 == pytest.approx(whole, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("published_encoders")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_networks_are_attacked_as_their_recipes_build_them(name):
+    torch.manual_seed(0)
+    recipe = load_recipe(name)
+    image, truth = abdomen_phantom(5, 64)
+    x = torch.from_numpy(image.array[1:2])[None]
+    segmenter = Segmenter(settled(build_network(recipe.network), x), replace(recipe.spec, size=(64, 64)))
+    budget = Budget.of_range(x, 1.0)
+    labels = torch.from_numpy(truth.array).long()[None]
+    found = Wang2022FGSM(strength=0.02)(segmenter, x, Untargeted(labels), budget).adversarial
+    moved = (found - x).abs() / budget.scale
+    assert segmenter.logits(x).shape == (1, 3, 64, 64)
+    assert float(moved.max()) == pytest.approx(0.02, rel=1e-4)
+    assert float((moved > 0.019).double().mean()) > 0.3  # the gradient reaches the pixels; air stays at its edge
+    mask = recipe.spec.scheme.encode(labels, torch.float32)
+    before, after = (nn.functional.binary_cross_entropy_with_logits(segmenter.logits(y), mask) for y in (x, found))
+    assert float(after.detach()) > float(before.detach())
+
+
+def settled(network: nn.Module, x: torch.Tensor) -> nn.Module:
+    """Give a network of random weights an image's batch statistics, so that its features neither die nor burst."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.cat([x, x.flip(-1)]) / x.max())
+    return network

@@ -21,6 +21,7 @@ ENCODERS = ("vgg13", "resnext101_32x8d", "efficientnet-b7")
 DECODERS = ("unet", "unetplusplus")
 SCALES = ("published", "narrow")
 NEEDS = "the published networks need segmentation_models_pytorch: pip install 'advseglib[papers]'"
+MISFIT = "segmentation_models_pytorch cannot load torchvision; install the torchvision built for your torch"
 
 
 class Wang2022UNet(nn.Module):
@@ -53,7 +54,8 @@ def _published(encoder: str, decoder: str, in_channels: int, out_channels: int) 
     try:
         smp = import_module("segmentation_models_pytorch")
     except (ImportError, RuntimeError) as error:  # a torchvision that does not fit torch raises RuntimeError
-        raise BadRequest(f"{NEEDS} ({' '.join(str(error).split())[:120]})") from error
+        hint = MISFIT if isinstance(error, RuntimeError) else NEEDS
+        raise BadRequest(f"{hint} ({' '.join(str(error).split())[:120]})") from error
     build = smp.Unet if decoder == "unet" else smp.UnetPlusPlus
     network: nn.Module = build(
         encoder_name=encoder, encoder_weights=None, in_channels=in_channels, classes=out_channels, activation=None
