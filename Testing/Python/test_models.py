@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import model_table
 import numpy as np
 import pytest
 import torch
@@ -65,3 +66,7 @@ def test_the_demo_halves_dice_within_five_percent(tmp_path: Path, capsys: pytest
     assert adversarial < clean / 2
     assert metrics["image"]["linf_percent"] <= 5
     assert str(tmp_path / "run" / "report.html") in capsys.readouterr().out
+
+
+def test_the_page_of_models_says_what_the_bundles_say() -> None:
+    assert model_table.main(["--check"]) == 0, "python Testing/Python/model_table.py mends it"
