@@ -55,8 +55,9 @@ def test_the_family_is_whole(family: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*DISTILLED, *ADVERSARIAL, "chest-noise", "chest-robust"])
-def test_clean_dice_is_within_five_hundredths_of_the_undefended(name: str) -> None:
-    assert dice(name) > dice("chest") - 0.05
+def test_clean_dice_stays_near_the_undefended(name: str) -> None:
+    """Within 0.05, but for training at 10 % of the range, which costs 0.06 (docs/decisions/0011)."""
+    assert dice(name) > dice("chest") - (0.08 if name.endswith("-0.1") else 0.05)
 
 
 @pytest.mark.parametrize("name", [*DISTILLED, *ADVERSARIAL[1:], "chest-robust"])
@@ -67,8 +68,8 @@ def test_plain_fgsm_leaves_more_of_the_defended(name: str) -> None:
 
 @pytest.mark.parametrize("name", SATURATED)
 def test_what_distillation_withstands_is_its_own_softmax(name: str) -> None:
-    own, seen_through = dice(name, "pgd", "dice", steps=10), dice(name, "pgd", "ce-scaled", steps=10)
-    assert seen_through < 0.3
+    own, seen_through = dice(name, "pgd", "dice", steps=10), dice(name, "pgd", "dice-scaled", steps=10)
+    assert seen_through < 0.2
     assert own > seen_through + 0.2
 
 
