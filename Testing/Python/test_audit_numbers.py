@@ -75,6 +75,16 @@ def test_an_overstated_headline_without_evidence_is_no_mask() -> None:
     assert any("see through leave 0.350" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(("seen", "masked"), [(0.36, False), (0.24, True)])
+def test_a_defense_that_keeps_most_when_seen_through_hides_not_only_gradients(seen: float, masked: bool) -> None:
+    scores = scores_of(0.97, fgsm_dice=0.83, pgd_dice=0.55, pgd_dice_40=0.51, pgd_dice_T20=seen,
+                       unbounded_margin=0.0)  # fmt: skip
+    verdict = decide(scores, run_checks(scores, facts(0.0)))
+    assert verdict.masked is masked
+    assert any(f"see through leave {seen:.3f}" in reason for reason in verdict.reasons)
+    assert any("divided by 20" in reason for reason in verdict.reasons)
+
+
 def test_dead_gradients_that_overstate_nothing_are_no_mask() -> None:
     scores = scores_of(0.95, fgsm_dice=0.2, pgd_dice=0.05, pgd_margin=0.03, unbounded_margin=0.0)
     verdict = decide(scores, run_checks(scores, facts(0.6)))
