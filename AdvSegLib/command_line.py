@@ -154,8 +154,9 @@ def info(options: Namespace) -> None:
         return
     for title in ("models", "attacks", "target_maps", "regions", "sources", "recipes"):
         print(f"{title.replace('_', ' ')}:")
+        width = max(16, *(len(item["name"]) + 2 for item in data[title]))
         for item in data[title]:
-            print(f"  {item['name']:<16}{item.get('summary') or item.get('description', '')}")
+            print(f"  {item['name']:<{width}}{item.get('summary') or item.get('description', '')}")
 
 
 def describe() -> dict[str, Any]:

@@ -70,7 +70,10 @@ def test_info_is_json_that_follows_its_schema() -> None:
     check_schema("info", data, "info")
     assert data == json.loads(json.dumps(describe()))
     assert {"fgsm", "i-fgsm", "ti-fgsm", "pgd"} <= {attack["name"] for attack in data["attacks"]}
-    assert advseg("info").returncode == 0
+    listed = advseg("info")
+    assert listed.returncode == 0
+    for name in (model["name"] for model in data["models"]):
+        assert f"\n  {name}  " in listed.stdout, f"{name} runs into what it is"
 
 
 def test_cases_are_listed_and_written(tmp_path: Path) -> None:
