@@ -26,7 +26,7 @@ def attack_bars(rows: Sequence[Mapping[str, Any]], clean: float, worst: float, k
         axes = figure.subplots()
         names = ["no attack", *(row["title"] for row in shown), "worst case of each image"]
         values = [clean, *(row["mean"] for row in shown), worst]
-        plain = [True, *(row["role"] in (*OWN_SOFTMAX, "ensemble") for row in shown), False]
+        plain = [True, *(row["role"] in OWN_SOFTMAX for row in shown), False]
         neutral = [True, *(row["role"] == "control" for row in shown), False]
         colours = [MUTED if grey else CLEAN if own else ADVERSARIAL for own, grey in zip(plain, neutral, strict=True)]
         places = range(len(names))
